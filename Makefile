@@ -1,0 +1,77 @@
+# The commands of the project; `make help` lists them.
+# Python 3.11 or 3.12; found on PATH unless named: make run PYTHON=/path/to/python3.11
+PYTHON ?= $(shell for python in python3.11 python3.12 python3 python; do \
+	"$$python" -c '$(IS_SUPPORTED)' 2>/dev/null && echo "$$python" && break; done)
+AWS_PORT ?= 5555
+WEB_PORT ?= 8083
+# As given: no $ in a path is make's to expand.
+override DATA := $(value DATA)
+export DATA
+
+# Packages of another environment must not mix with those of the lock.
+unexport PYTHONPATH PYTHONHOME
+
+IS_SUPPORTED = import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+INSTALLED = .venv/.installed-from-lock
+COMMAND = .venv/bin/python -m include.local_airflow
+UV = uv==0.13.9
+
+.PHONY: help run up down test lint fix lock clean
+
+help: ## Say what each command does
+	@echo 'make COMMAND, where COMMAND is:'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-6s %s\n", $$1, $$2 }' Makefile
+	@echo 'Ports of local AWS and of the UI: AWS_PORT=$(AWS_PORT) WEB_PORT=$(WEB_PORT)'
+
+run: $(INSTALLED) ## Run the pipeline once on sample data, or on your own: make run DATA=folder
+	@$(COMMAND) run --aws-port '$(AWS_PORT)' -- "$$DATA"
+
+up: $(INSTALLED) ## Start the pipeline under a scheduler, with Airflow's UI on WEB_PORT
+	@$(COMMAND) up --aws-port '$(AWS_PORT)' --web-port '$(WEB_PORT)'
+
+# Without the environment nothing can have been started; a newer lock must not replace what is running.
+down: ## Stop all that run and up started
+	@if [ -e $(INSTALLED) ]; then $(COMMAND) down; else echo 'Nothing was running.'; fi
+
+test: $(INSTALLED) ## Run all tests
+	@echo 'Running the tests'
+	@.venv/bin/python -m pytest
+
+lint: $(INSTALLED) ## Check code style and types, and change nothing
+	@echo 'Checking with ruff and mypy'
+	@.venv/bin/python -m ruff check
+	@.venv/bin/python -m ruff format --check
+	@.venv/bin/python -m mypy dags/helpers glue_script include
+
+fix: $(INSTALLED) ## Mend what ruff can mend, and format
+	@.venv/bin/python -m ruff check --fix
+	@.venv/bin/python -m ruff format
+
+lock: ## Resolve requirements-lock.txt again from requirements-dev.txt
+	@$(require_python)
+	@echo 'Resolving requirements-lock.txt with $(UV)'
+	@"$(PYTHON)" -m venv --clear .local/lock-venv
+	@.local/lock-venv/bin/python -m pip install --quiet --disable-pip-version-check '$(UV)'
+	@.local/lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header requirements-dev.txt -o requirements-lock.txt
+
+clean: down ## Stop everything and remove the environment, local state and caches
+	@echo 'Removing .venv, .local and caches'
+	@rm -rf .venv .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Made anew each time: an environment whose making was interrupted is not to be trusted, and one of an
+# older lock has packages that the new one does not name.
+$(INSTALLED): requirements-lock.txt
+	@$(require_python)
+	@echo 'Making the Python environment in .venv from requirements-lock.txt; this takes a few minutes, once'
+	@"$(PYTHON)" -m venv --clear .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		-r requirements-lock.txt
+	@touch $@
+
+define require_python
+if ! "$(PYTHON)" -c '$(IS_SUPPORTED)' 2>/dev/null; then \
+	echo 'Error: Python 3.11 or 3.12 is needed$(if $(PYTHON),; PYTHON=$(PYTHON) is neither). Install one of them,' \
+		'or name it: make PYTHON=/path/to/python3.11' >&2; exit 1; fi
+endef

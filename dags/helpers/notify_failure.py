@@ -1,0 +1,53 @@
+"""Callback of a failed task: tells the SNS topic what failed, why, and where to look."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from helpers.config import AWS_CONN_ID
+
+if TYPE_CHECKING:
+    from airflow.utils.context import Context
+
+logger = logging.getLogger(__name__)
+
+# https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+MAX_SUBJECT = 100
+MAX_REASON = 4000
+
+
+def notify_failure(context: Context) -> None:
+    """Publish a message about the failed task instance; without ALERT_SNS_TOPIC_ARN do nothing.
+
+    A message that cannot be sent is logged: it must not hide the failure itself.
+    """
+    topic_arn = os.environ.get("ALERT_SNS_TOPIC_ARN", "").strip()
+    if not topic_arn:
+        return
+    from airflow.providers.amazon.aws.hooks.sns import SnsHook
+
+    subject, message = failure_message(context)
+    try:
+        hook = SnsHook(aws_conn_id=AWS_CONN_ID)  # type: ignore[no-untyped-call]
+        hook.publish_to_target(topic_arn, message, subject=subject)
+    except Exception:
+        logger.warning("No alert was sent to %s", topic_arn, exc_info=True)
+
+
+def failure_message(context: Context) -> tuple[str, str]:
+    """Return subject and text of the alert."""
+    task_instance: Any = context["task_instance"]
+    subject = f"{task_instance.dag_id}: {task_instance.task_id} failed"[:MAX_SUBJECT]
+    lines = (
+        f"DAG:    {task_instance.dag_id}",
+        f"Run:    {context['run_id']}",
+        f"Task:   {task_instance.task_id} (try {task_instance.try_number})",
+        f"Reason: {str(context.get('exception'))[:MAX_REASON]}",
+        f"Log:    {task_instance.log_url}",
+        "",
+        "Nothing is archived before a run's KPIs are stored: once the cause is mended, clear the failed task "
+        "and what follows it.",
+    )
+    return subject, "\n".join(lines)

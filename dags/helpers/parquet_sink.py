@@ -1,0 +1,64 @@
+"""Writes a Parquet object of any size in bounded memory."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import pyarrow as pa
+from pyarrow import parquet as pq
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+ROWS_PER_GROUP = 128 * 1024
+
+
+class ParquetSink:
+    """Collects tables in a local temporary file, in row groups of a useful size, for upload when done."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        """Open the temporary file; leaving the context removes it."""
+        self._schema = schema
+        self._folder = tempfile.TemporaryDirectory(prefix="music-streaming-")
+        self.path = Path(self._folder.name) / "part.parquet"
+        self._writer = pq.ParquetWriter(self.path, schema)
+        self._waiting: list[pa.Table] = []
+        self._rows_waiting = 0
+        self.rows = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows, which must have the sink's schema."""
+        if not table.num_rows:
+            return
+        self._waiting.append(table)
+        self._rows_waiting += table.num_rows
+        self.rows += table.num_rows
+        if self._rows_waiting >= ROWS_PER_GROUP:
+            self._flush()
+
+    def upload(self, s3: S3Client, bucket: str, key: str) -> None:
+        """Finish the file and upload it, replacing what is there."""
+        self.close()
+        s3.upload_file(str(self.path), bucket, key)
+
+    def close(self) -> None:
+        """Finish the file; nothing can be written afterwards."""
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting))
+        self._waiting, self._rows_waiting = [], 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+        self._folder.cleanup()

@@ -1,0 +1,159 @@
+"""Music streaming pipeline.
+
+Picks up listening events that a music service drops as CSV files into S3, checks them, computes daily KPIs
+per genre with AWS Glue (PySpark), stores them in DynamoDB, archives the files and cleans up.
+
+**Flow**
+
+    sense_streaming_data → list_stream_files → extract_and_combine_streams[n] → validate_csv_files[n]
+      → move_files_to_intermediate_bucket → trigger_glue_job → store_kpis_in_dynamodb
+      → archive_streams_data → delete_files_from_intermediate_bucket
+
+**Reads** `streams/`, `songs/`, `users/` of SOURCE_BUCKET_NAME. **Writes** the table KPI_TABLE_NAME, the
+history, the archive, the quarantine and the run report in ARCHIVE_BUCKET_NAME. All settings are environment
+variables; `.env.example` explains them.
+
+**Safe to rerun.** The run's files are listed once and pinned to their versions; repeated listens count once;
+a day is always computed from all its accepted listens; files are archived only after the KPIs are stored. Any
+task may be retried or cleared at any time. A run whose report exists is complete and changes nothing more.
+
+**When a task is red** its message says what to do; mostly: mend the cause, then clear the task and what
+follows it. Rejected files and rows are under `quarantine/<run_key>/` of the archive bucket, with the reasons.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from airflow.datasets import Dataset
+from airflow.decorators import dag, task
+
+from helpers.config import AWS_CONN_ID, PipelineConfig
+from helpers.notify_failure import notify_failure
+from helpers.sense_streaming_data import StreamingDataSensor
+from helpers.trigger_glue_job import GlueKpiJobOperator
+
+if TYPE_CHECKING:
+    from helpers.extract_and_combine_streams import CombinedPart
+    from helpers.manifest import MovedInput, Part
+    from helpers.store_kpis_in_dynamodb import StoredKpis
+    from helpers.validate_csv_files import ValidatedPart
+
+KPI_TABLE = Dataset(f"dynamodb://{os.environ.get('KPI_TABLE_NAME') or 'music_kpis_table'}")
+
+DEFAULT_ARGS = {
+    "owner": "data-engineering",
+    "retries": 2,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=10),
+    "execution_timeout": timedelta(hours=2),
+    "on_failure_callback": notify_failure,
+}
+
+
+@task
+def list_stream_files(*, run_id: str | None = None) -> list[Part]:
+    """Freeze which file versions the run works on."""
+    from helpers import list_stream_files as helper
+
+    return helper.list_stream_files(str(run_id), PipelineConfig.from_env())
+
+
+@task(multiple_outputs=False)
+def extract_and_combine_streams(part: Part) -> CombinedPart:
+    """Combine the records of one part's files."""
+    from helpers import extract_and_combine_streams as helper
+
+    return helper.extract_and_combine_streams(part, PipelineConfig.from_env())
+
+
+@task(multiple_outputs=False)
+def validate_csv_files(combined: CombinedPart) -> ValidatedPart:
+    """Separate valid rows from rejected ones."""
+    from helpers import validate_csv_files as helper
+
+    return helper.validate_csv_files(combined, PipelineConfig.from_env())
+
+
+@task(multiple_outputs=True)
+def move_files_to_intermediate_bucket(
+    validated: list[ValidatedPart], *, run_id: str | None = None
+) -> MovedInput:
+    """Check the whole run's input and put it where Glue reads."""
+    from helpers import move_files_to_intermediate_bucket as helper
+
+    return helper.move_files_to_intermediate_bucket(str(run_id), list(validated), PipelineConfig.from_env())
+
+
+@task(multiple_outputs=False, outlets=[KPI_TABLE])
+def store_kpis_in_dynamodb(moved: MovedInput) -> StoredKpis:
+    """Check Glue's output, add to the history, write the KPI items."""
+    from helpers import store_kpis_in_dynamodb as helper
+
+    return helper.store_kpis_in_dynamodb(moved, PipelineConfig.from_env())
+
+
+@task
+def archive_streams_data(stored: StoredKpis) -> str:
+    """Archive or quarantine the source files and write the run report."""
+    from helpers import archive_streams_data as helper
+
+    return helper.archive_streams_data(stored, PipelineConfig.from_env())
+
+
+@task
+def delete_files_from_intermediate_bucket(stored: StoredKpis) -> int:
+    """Delete the run's temporary objects."""
+    from helpers import delete_intermediate_bucket_files as helper
+
+    return helper.delete_intermediate_bucket_files(stored["run_key"], PipelineConfig.from_env())
+
+
+@dag(
+    dag_id="music_streaming_pipeline",
+    description="S3 listening events → daily KPIs per genre in DynamoDB",
+    doc_md=__doc__,
+    schedule=os.environ.get("PIPELINE_SCHEDULE") or "@daily",
+    start_date=datetime(2024, 6, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    tags=["music", "streaming", "kpi", "s3", "glue", "dynamodb"],
+)
+def music_streaming_pipeline() -> None:
+    """Wire the tasks."""
+    sensed = StreamingDataSensor(
+        task_id="sense_streaming_data",
+        aws_conn_id=AWS_CONN_ID,
+        mode="reschedule",
+        poke_interval=60,
+        soft_fail=True,
+        doc_md="Waits for `streams/*.csv*`; only a doorbell: `list_stream_files` decides what the run takes.",
+    )
+    parts = list_stream_files()
+    combined = extract_and_combine_streams.expand(part=parts)
+    validated = validate_csv_files.expand(combined=combined)
+    moved = move_files_to_intermediate_bucket(validated)
+    computed = GlueKpiJobOperator(
+        task_id="trigger_glue_job",
+        aws_conn_id=AWS_CONN_ID,
+        batch_id=moved["run_key"],
+        script_args={
+            "--S3_SOURCE_PATH": moved["source_path"],
+            "--S3_HISTORY_PATH": moved["history_path"],
+            "--S3_OUTPUT_PATH": moved["output_path"],
+            "--BATCH_ID": moved["run_key"],
+        },
+        doc_md="Runs `glue_script/glue_script.py`; adopts a run of the same batch instead of starting one.",
+    )
+    stored = store_kpis_in_dynamodb(moved)
+    archived = archive_streams_data(stored)
+    deleted = delete_files_from_intermediate_bucket(stored)
+    sensed >> parts
+    moved >> computed >> stored >> archived >> deleted
+
+
+music_streaming_pipeline()

@@ -1,0 +1,1 @@
+"""The commands of a laptop user: one run of the pipeline, or all of it under a scheduler, without AWS."""

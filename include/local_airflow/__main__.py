@@ -1,0 +1,69 @@
+"""Command line: `python -m include.local_airflow run [DATA]`, `up` and `down`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from include.local_airflow.errors import UserError
+from include.local_airflow.terminal import open_console
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, or 1 with a message that says what to do."""
+    arguments = _parser().parse_args(argv)
+    console = open_console()
+    try:
+        if arguments.command == "run":
+            from include.local_airflow.run import run
+
+            return run(Path(arguments.data) if arguments.data else None, arguments.aws_port, console)
+
+        from include.local_airflow.scheduler import down, up
+
+        return (
+            up(arguments.aws_port, arguments.web_port, console)
+            if arguments.command == "up"
+            else down(console)
+        )
+    except UserError as error:
+        Console(stderr=True, highlight=False).print(
+            Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True
+        )
+        return 1
+    except KeyboardInterrupt:
+        console.print("Interrupted. What was started in the background goes on; make down stops it.")
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m include.local_airflow", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run the pipeline once to its end")
+    run.add_argument(
+        "data",
+        nargs="?",
+        metavar="DATA",
+        help="folder with streams/, songs/ and users/; sample data without it",
+    )
+    up = commands.add_parser("up", help="start the pipeline under a scheduler, with Airflow's UI")
+    commands.add_parser("down", help="stop all that run and up started")
+    for command in (run, up):
+        command.add_argument("--aws-port", type=_port, default=5555, help="port of local AWS (%(default)s)")
+    up.add_argument("--web-port", type=_port, default=8083, help="port of Airflow's UI (%(default)s)")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: a number from 1 to 65535")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""A folder of CSV files on its way to the source bucket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from include.local_airflow.environment import LOCAL_DIR
+from include.local_airflow.errors import UserError
+from include.local_airflow.terminal import spinner
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+STREAMS, SONGS, USERS = "streams", "songs", "users"
+_SUFFIXES = {STREAMS: (".csv", ".csv.gz"), SONGS: (".csv",), USERS: (".csv",)}
+_LAYOUT = "streams/ (listening events), songs/ and users/ (catalogs), each with CSV files"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The files of a folder that the pipeline reads, and the others."""
+
+    root: Path
+    files: dict[str, list[Path]]
+    left_out: list[Path]
+
+    def key_of(self, file: Path) -> str:
+        """Return the object key of a file: its path below the folder."""
+        return file.relative_to(self.root).as_posix()
+
+
+def read_delivery(root: Path) -> Delivery:
+    """List what is to be uploaded from a folder that holds `streams/`, `songs/` and `users/`.
+
+    `streams/` may be empty: a run with nothing to do is skipped.
+
+    Raises:
+        UserError: the folder or one of the three is missing, or a catalog has no CSV file.
+    """
+    root = root.expanduser().resolve()
+    if not root.is_dir():
+        raise UserError(f"DATA={root} is not a folder. Name one that holds {_LAYOUT}.")
+    missing = [name for name in _SUFFIXES if not (root / name).is_dir()]
+    if missing:
+        raise UserError(
+            f"The folder {root} has no {', '.join(f'{name}/' for name in missing)}. It must hold {_LAYOUT}. "
+            "Nothing was uploaded."
+        )
+    files: dict[str, list[Path]] = {}
+    left_out: list[Path] = []
+    for name, suffixes in _SUFFIXES.items():
+        found = sorted(path for path in (root / name).rglob("*") if path.is_file())
+        files[name] = [path for path in found if path.name.endswith(suffixes)]
+        left_out += [path for path in found if not path.name.endswith(suffixes)]
+        if name != STREAMS and not files[name]:
+            raise UserError(
+                f"The folder {root / name} has no .csv file, and the pipeline cannot do without the {name} "
+                "catalog. Put it there and run again. Nothing was uploaded."
+            )
+    return Delivery(root, files, left_out)
+
+
+def write_sample() -> Delivery:
+    """Generate the sample data, the same every time, and return its files."""
+    from include.sample_data import write_sample_data
+
+    root = LOCAL_DIR / "sample_data"
+    write_sample_data(root)
+    return read_delivery(root)
+
+
+def deliver(folder: Delivery, bucket: str, console: Console) -> None:
+    """Upload the files of the folder to the source bucket under their names, and say so."""
+    import boto3
+
+    with spinner(console, "Uploading"):
+        _upload(folder, boto3.client("s3"), bucket)
+    counts = ", ".join(f"{len(files):,} {name}" for name, files in folder.files.items())
+    console.print(Text(f"Uploaded {folder.root} to s3://{bucket}: files of {counts}"), soft_wrap=True)
+    if folder.left_out:
+        names = ", ".join(folder.key_of(file) for file in folder.left_out)
+        console.print(Text(f"Left out, not .csv (streams also .csv.gz): {names}", style="yellow"))
+
+
+def _upload(delivery: Delivery, s3: S3Client, bucket: str) -> None:
+    # Catalogs first: a run that begins meanwhile must not find stream files without them.
+    for name in (SONGS, USERS, STREAMS):
+        for file in delivery.files[name]:
+            s3.upload_file(str(file), bucket, delivery.key_of(file))

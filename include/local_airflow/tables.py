@@ -1,0 +1,179 @@
+"""A run's report and KPIs as tables for a terminal or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+ALL_GENRES = "ALL_GENRES"
+SHOWN_DAYS = 7
+SHOWN_FILES = 12
+
+
+def report_tables(report: Mapping[str, Any]) -> RenderableType:
+    """Return files, rows, rejected rows by reason, days and catalogs of a run report."""
+    totals = report["totals"]
+    parts: list[RenderableType] = [_totals_table(totals)]
+    if totals["rejected_by_reason"]:
+        parts.append(_reasons_table(totals["rejected_by_reason"]))
+    parts.append(_files_table(report["files"]))
+    if report["days"]:
+        parts.append(_days_table(report["days"]))
+    parts += [_catalog_line(name, catalog) for name, catalog in report["catalogs"].items()]
+    if report["ignored_keys"]:
+        parts.append(_cell(f"Ignored objects: {', '.join(report['ignored_keys'])}"))
+    return Group(*parts)
+
+
+def kpi_tables(items_by_day: Mapping[str, Sequence[Mapping[str, Any]]], more_days: int) -> RenderableType:
+    """Return the top genres of each day, and the top songs of the last day's top genres.
+
+    Args:
+        items_by_day: KPI items by day.
+        more_days: how many earlier days of the run are left out here.
+    """
+    days = sorted(items_by_day)
+    parts: list[RenderableType] = [_genres_table({day: items_by_day[day] for day in days})]
+    if more_days:
+        parts.append(_cell(f"... and {more_days:,} earlier days in the table"))
+    parts.append(_songs_table(days[-1], items_by_day[days[-1]]))
+    return Group(*parts)
+
+
+def shown_days(report: Mapping[str, Any]) -> list[str]:
+    """Return the last days of the report, oldest first."""
+    return sorted(report["days"])[-SHOWN_DAYS:]
+
+
+def _totals_table(totals: Mapping[str, Any]) -> Table:
+    columns = ("files", "archived", "quarantined", "rows", "valid", "rejected", "new", "repeated")
+    table = _table("Run report")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_row(*(_number(totals[column]) for column in columns))
+    return table
+
+
+def _reasons_table(rejected_by_reason: Mapping[str, int]) -> Table:
+    table = _table("Rejected rows by reason")
+    table.add_column("reason")
+    table.add_column("rows", justify="right")
+    for reason, rows in sorted(rejected_by_reason.items(), key=lambda entry: (-entry[1], entry[0])):
+        table.add_row(_cell(reason), _number(rows))
+    return table
+
+
+def _files_table(files: Sequence[Mapping[str, Any]]) -> RenderableType:
+    table = _table("Stream files")
+    table.add_column("file", overflow="fold")
+    for column in ("rows", "valid", "rejected"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("went to", no_wrap=True)
+    table.add_column("why")
+    ordered = sorted(files, key=lambda file: (file["disposition"] != "quarantine", file["key"]))
+    for file in ordered[:SHOWN_FILES]:
+        table.add_row(
+            _cell(file["key"]),
+            *(_number(file[column]) for column in ("rows", "valid", "rejected")),
+            file["disposition"],
+            _cell(file["reason"] or _drift(file)),
+        )
+    if len(files) <= SHOWN_FILES:
+        return table
+    return Group(table, _cell(f"... and {len(files) - SHOWN_FILES:,} more files, all in the run report"))
+
+
+def _drift(file: Mapping[str, Any]) -> str:
+    extra = file["extra_columns"]
+    return f"extra columns: {', '.join(extra)}" if extra else ""
+
+
+def _days_table(days: Mapping[str, Mapping[str, int]]) -> RenderableType:
+    table = _table("Listens per day")
+    table.add_column("day", no_wrap=True)
+    columns = {"rows_read": "rows read", "new": "new", "repeated": "repeated", "total": "total of the day"}
+    for header in columns.values():
+        table.add_column(header, justify="right", no_wrap=True)
+    shown = sorted(days)[-SHOWN_DAYS:]
+    for day in shown:
+        table.add_row(day, *(_number(days[day][column]) for column in columns))
+    if len(days) == len(shown):
+        return table
+    return Group(table, _cell(f"... and {len(days) - len(shown):,} earlier days, all in the run report"))
+
+
+def _catalog_line(name: str, catalog: Mapping[str, Any]) -> Text:
+    notes = ", ".join(f"{note} {value}" for note, value in catalog["notes"].items() if value)
+    files = len(catalog["files"])
+    return _cell(
+        f"Catalog {name}: {catalog['rows']:,} rows from {files} file{'s' * (files != 1)}"
+        + (f" ({notes})" if notes else "")
+    )
+
+
+def _genres_table(items_by_day: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
+    table = _table("Top genres per day")
+    table.add_column("day", no_wrap=True)
+    for header in ("listens", "listeners", "minutes", "min/listener"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("top genres (listens)")
+    for day, items in items_by_day.items():
+        total = next((item for item in items if item["track_genre"] == ALL_GENRES), None)
+        if total is None:
+            table.add_row(day, *["-"] * 5)
+            continue
+        genres = total["top_5_genres_per_day"]
+        table.add_row(
+            day,
+            *(_number(total[name]) for name in ("listen_count", "unique_listeners")),
+            *(f"{total[name]:,.2f}" for name in ("total_listening_time", "avg_listening_time_per_user")),
+            _cell(
+                ", ".join(f"{genre['track_genre']} ({_number(genre['listen_count'])})" for genre in genres)
+            ),
+        )
+    return table
+
+
+def _songs_table(day: str, items: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table(f"Top songs of the top genres on {day}")
+    table.add_column("genre")
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("song")
+    table.add_column("artists")
+    table.add_column("listens", justify="right", no_wrap=True)
+    by_genre = {item["track_genre"]: item for item in items}
+    for entry in by_genre.get(ALL_GENRES, {}).get("top_5_genres_per_day", []):
+        genre = entry["track_genre"]
+        for song in by_genre[genre]["top_3_songs_per_genre"]:
+            table.add_row(
+                _cell(genre if song["rank"] == 1 else "", 18),
+                str(song["rank"]),
+                _cell(song["track_name"], 34),
+                _cell(song["artists"], 22),
+                _number(song["listen_count"]),
+            )
+        table.add_section()
+    return table
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=f"\n{title}", title_justify="left", title_style="bold", box=box.ROUNDED, header_style="bold"
+    )
+
+
+def _cell(text: str, max_width: int | None = None) -> Text:
+    """Names come from data: no markup, no line breaks, nothing that moves the cursor."""
+    cell = Text(" ".join("".join(c if c.isprintable() else " " for c in text).split()))
+    if max_width is not None:
+        cell.truncate(max_width, overflow="ellipsis")
+    return cell
+
+
+def _number(value: Any) -> str:
+    return f"{int(value):,}"

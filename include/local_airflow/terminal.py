@@ -1,0 +1,57 @@
+"""What the user sees, kept apart from what Airflow prints."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+WIDTH = 100
+
+
+def open_console() -> Console:
+    """Return a console on this process's output, at most 100 columns wide, 100 when it is not a terminal.
+
+    It keeps writing there while `output_to` sends everything else to a file.
+    """
+    stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding, errors="replace")
+    console = Console(file=stream, highlight=False)
+    console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+    return console
+
+
+@contextlib.contextmanager
+def output_to(log: Path) -> Iterator[None]:
+    """Send all that this process and its children print to the file, also what bypasses `sys.stdout`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    streams = (sys.stdout, sys.stderr)
+    saved = [os.dup(stream.fileno()) for stream in streams]
+    try:
+        with log.open("ab") as file:
+            for stream in streams:
+                stream.flush()
+                os.dup2(file.fileno(), stream.fileno())
+        yield
+    finally:
+        for stream, descriptor in zip(streams, saved, strict=True):
+            stream.flush()
+            os.dup2(descriptor, stream.fileno())
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def spinner(console: Console, text: str) -> Iterator[Spinner]:
+    """Show what is going on while the block runs; nothing is shown where there is no terminal.
+
+    Unlike `console.status` it leaves `sys.stdout` to `output_to`.
+    """
+    shown = Spinner("dots", text=Text(text))
+    with Live(shown, console=console, transient=True, redirect_stdout=False, redirect_stderr=False):
+        yield shown

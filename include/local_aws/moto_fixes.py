@@ -1,0 +1,152 @@
+"""Where moto 5.2.5 differs from AWS in ways that the pipeline would notice.
+
+- S3 and DynamoDB check a condition and write in two steps, which two threads can interleave.
+- ``CopySourceIfMatch`` of CopyObject and UploadPartCopy is ignored, as are ``IfMatch`` and ``IfNoneMatch`` of
+  CopyObject.
+- An ``ETag`` in DeleteObjects is ignored, ``IfMatch="*"`` of DeleteObject matches nothing.
+- The inline policies of a role made by CloudFormation are no JSON, so they cannot be read or enforced.
+"""
+
+import json
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlparse
+from xml.sax.saxutils import escape
+
+import xmltodict  # type: ignore[import-untyped]
+from moto.dynamodb.responses import DynamoHandler
+from moto.iam.models import Role
+from moto.s3.exceptions import MissingKey, PreconditionFailed, S3ClientError
+from moto.s3.responses import S3Response
+from werkzeug.datastructures import Headers
+
+_Method = Callable[..., Any]
+
+
+def install() -> None:
+    """Mend moto in this process."""
+    s3_writes, dynamodb = threading.RLock(), threading.RLock()
+    fixes: list[tuple[Any, str, Callable[[_Method], _Method]]] = [
+        (S3Response, "copy_object", _checked_by(_check_copy_source, _check_copy_destination)),
+        (S3Response, "upload_part_copy", _checked_by(_check_copy_source)),
+        (S3Response, "delete_object", _checked_by(_accept_any_etag)),
+        (S3Response, "_bucket_response_delete_keys", _delete_matching_keys),
+        (S3Response, "_bucket_response_delete_keys", _locked_by(s3_writes)),
+        (S3Response, "_key_response_delete", _locked_by(s3_writes)),
+        (S3Response, "_key_response_post", _locked_by(s3_writes)),
+        (S3Response, "_key_response_put", _locked_by(s3_writes)),
+        (DynamoHandler, "call_action", _locked_by(dynamodb)),
+        (Role, "put_policy", _put_policy_as_json),
+    ]
+    for owner, name, fix in fixes:
+        setattr(owner, name, fix(getattr(owner, name)))
+
+
+def _locked_by(lock: threading.RLock) -> Callable[[_Method], _Method]:
+    def fix(method: _Method) -> _Method:
+        @wraps(method)
+        def locked(*args: Any, **kwargs: Any) -> Any:
+            with lock:
+                return method(*args, **kwargs)
+
+        return locked
+
+    return fix
+
+
+def _checked_by(*checks: Callable[[S3Response], None]) -> Callable[[_Method], _Method]:
+    def fix(method: _Method) -> _Method:
+        @wraps(method)
+        def checked(self: S3Response) -> Any:
+            for check in checks:
+                check(self)
+            return method(self)
+
+        return checked
+
+    return fix
+
+
+def _check_copy_source(response: S3Response) -> None:
+    expected = response.headers.get("x-amz-copy-source-if-match")
+    if expected is None:
+        return
+    source = urlparse(response.headers["x-amz-copy-source"])
+    bucket, key = unquote(source.path).lstrip("/").split("/", 1)
+    version_id = parse_qs(source.query).get("versionId", [None])[0]
+    found = response.backend.get_object(bucket, key, version_id=version_id)
+    if found is not None and not _matches(expected, found.etag):
+        raise PreconditionFailed("x-amz-copy-source-If-Match")
+
+
+def _check_copy_destination(response: S3Response) -> None:
+    expected, excluded = response.headers.get("If-Match"), response.headers.get("If-None-Match")
+    if expected is None and excluded is None:
+        return
+    found = response.backend.get_object(response.bucket_name, response.parse_key_name())
+    if excluded == "*" and found is not None:
+        raise PreconditionFailed("If-None-Match")
+    if expected is not None:
+        if found is None:
+            raise MissingKey
+        if not _matches(expected, found.etag):
+            raise PreconditionFailed("If-Match")
+
+
+def _accept_any_etag(response: S3Response) -> None:
+    if response.headers.get("If-Match") == "*":
+        found = response.backend.get_object(response.bucket_name, response.parse_key_name())
+        if found is not None:
+            response.headers = Headers(response.headers)  # those of the request cannot be set
+            response.headers["If-Match"] = found.etag
+
+
+def _delete_matching_keys(delete_keys: _Method) -> _Method:
+    @wraps(delete_keys)
+    def delete_matching_keys(self: S3Response, bucket_name: str, *args: Any, **kwargs: Any) -> Any:
+        request = xmltodict.parse(self.body, strip_whitespace=False, force_list=("Object",))
+        objects = request["Delete"].get("Object", [])
+        refusals = [_refusal(self, bucket_name, entry) for entry in objects]
+        if not any(refusals):
+            return delete_keys(self, bucket_name, *args, **kwargs)
+        errors = "".join(
+            f"<Error><Key>{escape(entry['Key'])}</Key><Code>{refusal.code}</Code>"
+            f"<Message>{escape(refusal.message)}</Message></Error>"
+            for entry, refusal in zip(objects, refusals, strict=True)
+            if refusal
+        )
+        request["Delete"]["Object"] = [
+            entry for entry, refusal in zip(objects, refusals, strict=True) if not refusal
+        ]
+        if not request["Delete"]["Object"]:
+            namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
+            return 200, {}, f'<DeleteResult xmlns="{namespace}">{errors}</DeleteResult>'
+        self.body = xmltodict.unparse(request).encode()
+        status, headers, body = delete_keys(self, bucket_name, *args, **kwargs)
+        text = body.decode() if isinstance(body, bytes) else body
+        return status, headers, text.replace("</DeleteResult>", f"{errors}</DeleteResult>")
+
+    return delete_matching_keys
+
+
+def _refusal(response: S3Response, bucket_name: str, entry: dict[str, str]) -> S3ClientError | None:
+    if "ETag" not in entry:
+        return None
+    found = response.backend.get_object(bucket_name, entry["Key"])
+    if found is None:
+        return MissingKey()
+    return None if _matches(entry["ETag"], found.etag) else PreconditionFailed("If-Match")
+
+
+def _put_policy_as_json(put_policy: _Method) -> _Method:
+    @wraps(put_policy)
+    def put_policy_as_json(self: Role, name: str, document: Any) -> None:
+        put_policy(self, name, document if isinstance(document, str) else json.dumps(document))
+
+    return put_policy_as_json
+
+
+def _matches(expected: str, etag: str) -> bool:
+    return expected == "*" or expected.strip('"') == etag.strip('"')

@@ -1,0 +1,114 @@
+"""Deploys ``include/stack.yaml`` to local AWS."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import yaml
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from moto.cloudformation.utils import yaml_tag_constructor
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+
+STACK_NAME = "music-streaming-pipeline"
+REGION = "us-east-1"
+
+_TEMPLATE = Path(__file__).parent.parent / "stack.yaml"
+
+
+class _TemplateLoader(yaml.SafeLoader):
+    """Reads YAML with CloudFormation's short tags, such as ``!Ref``."""
+
+
+_TemplateLoader.add_multi_constructor("", yaml_tag_constructor)  # type: ignore[no-untyped-call]
+
+
+def provision(endpoint_url: str) -> dict[str, str]:
+    """Create the pipeline's buckets, table, role and topic in local AWS; what is there already stays.
+
+    Args:
+        endpoint_url: Address of local AWS, such as ``http://127.0.0.1:5555``.
+
+    Returns:
+        The stack's outputs under the names of the pipeline's environment variables, such as
+        ``SOURCE_BUCKET_NAME``.
+
+    Raises:
+        botocore.exceptions.EndpointConnectionError: If local AWS is not up.
+    """
+    session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)
+    options: dict[str, Any] = {"endpoint_url": endpoint_url, "config": Config(proxies={})}
+    cloudformation = session.client("cloudformation", **options)
+    _deploy(cloudformation, _TEMPLATE.read_text())
+    _apply_what_moto_leaves_out(
+        cloudformation, session.client("s3", **options), session.client("dynamodb", **options)
+    )
+    outputs = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]["Outputs"]
+    return {_environment_name(output["OutputKey"]): output["OutputValue"] for output in outputs}
+
+
+def _deploy(cloudformation: "CloudFormationClient", template: str) -> None:
+    request: dict[str, Any] = {
+        "StackName": STACK_NAME,
+        "TemplateBody": template,
+        "Capabilities": ["CAPABILITY_NAMED_IAM"],
+    }
+    try:
+        cloudformation.describe_stacks(StackName=STACK_NAME)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        cloudformation.create_stack(**request)
+        return
+    # moto would make resources anew where AWS answers that there is nothing to update.
+    deployed: Any = cloudformation.get_template(StackName=STACK_NAME)["TemplateBody"]
+    if deployed != template:
+        cloudformation.update_stack(**request)
+
+
+def _apply_what_moto_leaves_out(cloudformation: "CloudFormationClient", s3: Any, dynamodb: Any) -> None:
+    resources = yaml.load(_TEMPLATE.read_text(), Loader=_TemplateLoader)["Resources"]
+    for resource in cloudformation.describe_stack_resources(StackName=STACK_NAME)["StackResources"]:
+        properties = resources[resource["LogicalResourceId"]].get("Properties", {})
+        name = resource["PhysicalResourceId"]
+        if resource["ResourceType"] == "AWS::S3::Bucket":
+            _complete_bucket(s3, name, properties)
+        elif resource["ResourceType"] == "AWS::DynamoDB::Table":
+            dynamodb.update_continuous_backups(
+                TableName=name,
+                PointInTimeRecoverySpecification=properties["PointInTimeRecoverySpecification"],
+            )
+
+
+def _complete_bucket(s3: Any, bucket: str, properties: dict[str, Any]) -> None:
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=properties["VersioningConfiguration"])
+    s3.put_public_access_block(
+        Bucket=bucket, PublicAccessBlockConfiguration=properties["PublicAccessBlockConfiguration"]
+    )
+    rules = [_lifecycle_rule_of_api(rule) for rule in properties["LifecycleConfiguration"]["Rules"]]
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+
+
+def _lifecycle_rule_of_api(rule: dict[str, Any]) -> dict[str, Any]:
+    expiration = {
+        api_name: rule[name]
+        for name, api_name in (
+            ("ExpirationInDays", "Days"),
+            ("ExpiredObjectDeleteMarker", "ExpiredObjectDeleteMarker"),
+        )
+        if name in rule
+    }
+    same = ("Status", "NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload")
+    return {
+        "ID": rule["Id"],
+        "Filter": {"Prefix": rule.get("Prefix", "")},
+        **({"Expiration": expiration} if expiration else {}),
+        **{name: rule[name] for name in same if name in rule},
+    }
+
+
+def _environment_name(output_key: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", output_key).upper()

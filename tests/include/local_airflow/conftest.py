@@ -1,0 +1,45 @@
+"""What the tests of the laptop user's commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from include.local_airflow import services
+
+
+@pytest.fixture
+def console() -> Console:
+    """A console as it is when the output goes to a file, 100 columns wide; what it wrote is in `.file`."""
+    return Console(file=StringIO(), width=100)
+
+
+@pytest.fixture
+def local_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A `.local` folder of the test's own; services that were started in it are gone afterwards."""
+    monkeypatch.setattr(services, "LOCAL_DIR", tmp_path / ".local")
+    monkeypatch.setattr(services, "LOGS_DIR", tmp_path / ".local" / "logs")
+    yield tmp_path / ".local"
+    services.stop(services.recorded_services())
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a folder of the files that are named; a name with a slash at its end is an empty folder."""
+
+    def make(*names: str) -> Path:
+        root = tmp_path / "my data"
+        for name in names:
+            path = root / name
+            if name.endswith("/"):
+                path.mkdir(parents=True)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(f"content of {name}\n")
+        return root
+
+    return make

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from include.local_airflow import scheduler
+from include.local_airflow.__main__ import main
+from include.local_airflow.environment import ROOT
+from include.local_airflow.services import Service, recorded_services
+
+
+def _start_sleeping(name: str, tmp_path: Path) -> Service:
+    (tmp_path / "sleeper.py").write_text("import time; time.sleep(600)")
+    service = Service(name)
+    service.start("sleeper", [], os.environ | {"PYTHONPATH": str(tmp_path)})
+    return service
+
+
+def test_run_on_a_wrong_folder_fails_before_anything_starts(
+    local_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(tmp_path)]) == 1
+
+    assert f"The folder {tmp_path} has no streams/, songs/, users/." in capfd.readouterr().err
+    assert recorded_services() == []
+
+
+@pytest.mark.parametrize("command", ["run", "up"])
+def test_taken_port_of_local_aws_is_named_with_the_remedy(
+    command: str, local_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert main([command, "--aws-port", str(port)]) == 1
+
+    message = capfd.readouterr().err
+    assert f"Port {port}, which local AWS needs, is taken" in message
+    assert f"make {command} AWS_PORT={port + 1}" in message
+    assert recorded_services() == []
+
+
+def test_taken_port_of_the_webserver_is_named_before_anything_starts(
+    local_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert main(["up", "--web-port", str(port)]) == 1
+
+    assert f"make up WEB_PORT={port + 1}" in capfd.readouterr().err
+    assert recorded_services() == []
+
+
+def test_one_port_for_two_servers_is_refused(local_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["up", "--aws-port", "8083", "--web-port", "8083"]) == 1
+
+    assert "cannot both have port 8083" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "65536", "-1"])
+def test_what_is_no_port_is_refused(port: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", f"--aws-port={port}"])
+
+    assert f"'{port}' is not a port" in capfd.readouterr().err
+
+
+def test_up_again_says_where_it_is_up(local_dir: Path, tmp_path: Path, console: Console) -> None:
+    for name in ("scheduler", "triggerer", "webserver_8123"):
+        _start_sleeping(name, tmp_path)
+
+    assert scheduler.up(5555, 8083, console) == 0
+
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Airflow is up already." in text
+    assert "http://localhost:8123" in text
+    assert all(service.process() for service in recorded_services())
+
+
+def test_down_stops_everything_and_says_what_is_gone(
+    local_dir: Path, tmp_path: Path, console: Console
+) -> None:
+    services = [_start_sleeping(name, tmp_path) for name in ("scheduler", "local_aws_5555")]
+
+    assert scheduler.down(console) == 0
+
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert sorted(lines[:2]) == ["Stopped local_aws_5555", "Stopped scheduler"]
+    assert "they are gone" in lines[2]
+    assert not any(service.process() for service in services)
+
+
+def test_down_twice_says_that_nothing_was_running(local_dir: Path, tmp_path: Path, console: Console) -> None:
+    _start_sleeping("scheduler", tmp_path)
+    scheduler.down(console)
+
+    assert scheduler.down(console) == 0
+
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "Stopped scheduler",
+        "Nothing was running.",
+    ]
+
+
+def test_help_and_simple_errors_come_without_airflow() -> None:
+    program = """
+import sys
+from include.local_airflow.__main__ import main
+main(["run", "/no/such/folder"])
+main(["down"])
+print(sorted({"airflow", "boto3", "moto", "pandas"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+from rich.console import Console
+
+from include.local_airflow import delivery
+from include.local_airflow.errors import UserError
+
+MakeFolder = Callable[..., Path]
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="source")
+        client.put_bucket_versioning(Bucket="source", VersioningConfiguration={"Status": "Enabled"})
+        yield client
+
+
+def test_files_of_the_three_folders_keep_their_names(make_folder: MakeFolder) -> None:
+    root = make_folder("streams/b.csv", "streams/2024/a.csv.gz", "songs/s.csv", "users/u.csv", "other/x.csv")
+
+    folder = delivery.read_delivery(root)
+
+    keys = {name: [folder.key_of(file) for file in files] for name, files in folder.files.items()}
+    assert keys == {
+        "streams": ["streams/2024/a.csv.gz", "streams/b.csv"],
+        "songs": ["songs/s.csv"],
+        "users": ["users/u.csv"],
+    }
+    assert folder.left_out == []
+
+
+def test_empty_streams_folder_is_accepted(make_folder: MakeFolder) -> None:
+    root = make_folder("streams/", "songs/s.csv", "users/u.csv")
+
+    assert delivery.read_delivery(root).files["streams"] == []
+
+
+def test_files_that_the_pipeline_does_not_read_are_left_out(make_folder: MakeFolder) -> None:
+    root = make_folder("streams/a.csv", "streams/notes.txt", "songs/s.csv", "songs/s.csv.gz", "users/u.csv")
+
+    folder = delivery.read_delivery(root)
+
+    assert [folder.key_of(file) for file in folder.left_out] == ["streams/notes.txt", "songs/s.csv.gz"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        pytest.param(
+            ["streams/a.csv", "users/u.csv"], r"my data has no songs/\. .*Nothing was uploaded", id="no songs"
+        ),
+        pytest.param(["other/a.csv"], r"my data has no streams/, songs/, users/\.", id="none of them"),
+        pytest.param(
+            ["streams/a.csv", "songs/", "users/u.csv"],
+            r"my data/songs has no \.csv file.* the songs catalog.*Nothing was uploaded",
+            id="empty songs",
+        ),
+        pytest.param(
+            ["streams/a.csv", "songs/s.csv", "users/u.parquet"],
+            r"my data/users has no \.csv",
+            id="no CSV of users",
+        ),
+        pytest.param([], r"DATA=.*my data is not a folder", id="no folder"),
+    ],
+)
+def test_wrong_folder_is_named(make_folder: MakeFolder, names: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        delivery.read_delivery(make_folder(*names))
+
+
+def test_home_folder_may_be_written_as_a_tilde(
+    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_folder("streams/", "songs/s.csv", "users/u.csv")
+    monkeypatch.setenv("HOME", str(root.parent))
+
+    assert delivery.read_delivery(Path("~/my data")).root == root.resolve()
+
+
+def test_second_delivery_adds_files_and_new_versions(
+    make_folder: MakeFolder, s3: Any, console: Console
+) -> None:
+    root = make_folder("streams/a.csv", "songs/s.csv", "users/u.csv")
+    delivery.deliver(delivery.read_delivery(root), "source", console)
+    (root / "streams/a.csv").rename(root / "streams/b.csv")
+    (root / "songs/s.csv").write_text("changed\n")
+
+    delivery.deliver(delivery.read_delivery(root), "source", console)
+
+    objects = [item["Key"] for item in s3.list_objects_v2(Bucket="source")["Contents"]]
+    assert objects == ["songs/s.csv", "streams/a.csv", "streams/b.csv", "users/u.csv"]
+    assert s3.get_object(Bucket="source", Key="songs/s.csv")["Body"].read() == b"changed\n"
+    versions = s3.list_object_versions(Bucket="source", Prefix="songs/")["Versions"]
+    assert len(versions) == 2
+
+
+def test_what_was_left_out_is_said(make_folder: MakeFolder, s3: Any, console: Console) -> None:
+    root = make_folder("streams/a.CSV", "songs/s.csv", "users/u.csv")
+
+    delivery.deliver(delivery.read_delivery(root), "source", console)
+
+    assert "streams/a.CSV" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert [item["Key"] for item in s3.list_objects_v2(Bucket="source")["Contents"]] == [
+        "songs/s.csv",
+        "users/u.csv",
+    ]

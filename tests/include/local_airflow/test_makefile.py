@@ -1,0 +1,91 @@
+"""The Makefile's own work, the environment, in a copy of the project whose lock names no package."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from include.local_airflow.environment import ROOT
+
+STAMP = ".venv/.installed-from-lock"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    project = tmp_path / "a project"
+    project.mkdir()
+    shutil.copy(ROOT / "Makefile", project)
+    (project / "requirements-lock.txt").write_text("# no package\n")
+    return project
+
+
+def _make(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # Not the variables of a make that runs these tests.
+    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name and name != "DATA"}
+    return subprocess.run(["make", *arguments], cwd=project, env=environment, capture_output=True, text=True)
+
+
+def test_help_names_every_command(project: Path) -> None:
+    listed = [line.split()[0] for line in _make(project).stdout.splitlines() if line.startswith("  ")]
+
+    assert listed == ["help", "run", "up", "down", "test", "lint", "fix", "lock", "clean"]
+
+
+def test_environment_is_made_once_and_again_when_it_is_not_whole(project: Path) -> None:
+    python = f"PYTHON={sys.executable}"
+    left_behind = project / ".venv" / "left behind"
+
+    assert _make(project, STAMP, python).returncode == 0
+    left_behind.touch()
+    assert "Making" not in _make(project, STAMP, python).stdout
+    assert left_behind.exists()
+
+    (project / STAMP).unlink()
+    assert "Making the Python environment" in _make(project, STAMP, python).stdout
+    assert not left_behind.exists()
+
+    left_behind.touch()
+    stamp = (project / STAMP).stat().st_mtime
+    os.utime(project / "requirements-lock.txt", (stamp + 60, stamp + 60))
+    assert "Making the Python environment" in _make(project, STAMP, python).stdout
+    assert not left_behind.exists()
+
+
+def test_failed_installation_is_not_taken_for_an_environment(project: Path) -> None:
+    (project / "requirements-lock.txt").write_text("no hash==1.0\n")
+
+    assert _make(project, STAMP, f"PYTHON={sys.executable}").returncode != 0
+    assert not (project / STAMP).exists()
+
+
+@pytest.mark.parametrize("python", ["no-such-python", "false", ""])
+def test_wrong_python_is_an_error_with_the_remedy(project: Path, python: str) -> None:
+    done = _make(project, STAMP, f"PYTHON={python}")
+
+    assert done.returncode != 0
+    assert "Python 3.11 or 3.12 is needed" in done.stderr
+    assert "make PYTHON=/path/to/python3.11" in done.stderr
+    assert not (project / ".venv").exists()
+
+
+@pytest.mark.parametrize("data", ["with space", "$HOME", "a$b", 'quo"te', "it's", "`id`"])
+def test_data_folder_is_handed_on_as_it_is(project: Path, data: str) -> None:
+    (project / ".venv" / "bin").mkdir(parents=True)
+    python = project / ".venv" / "bin" / "python"
+    python.write_text('#!/bin/sh\nfor argument in "$@"; do printf "<%s>" "$argument"; done\n')
+    python.chmod(0o755)
+    (project / STAMP).touch()
+
+    done = _make(project, "run", f"DATA={data}")
+
+    assert done.stdout == f"<-m><include.local_airflow><run><--aws-port><5555><--><{data}>"
+
+
+def test_down_makes_no_environment(project: Path) -> None:
+    assert _make(project, "down").stdout == "Nothing was running.\n"
+    assert not (project / ".venv").exists()

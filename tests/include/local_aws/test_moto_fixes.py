@@ -1,0 +1,172 @@
+import json
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from local_aws_support import connect
+
+MISMATCH = '"0123456789abcdef0123456789abcdef"'
+
+
+@pytest.fixture
+def s3(local_aws: str) -> Any:
+    return connect("s3", local_aws)
+
+
+@pytest.fixture(params=["Enabled", "Suspended"], ids=["versioned", "unversioned"])
+def bucket(request: pytest.FixtureRequest, s3: Any) -> str:
+    name = f"bucket-{uuid.uuid4().hex[:8]}"
+    s3.create_bucket(Bucket=name)
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": request.param})
+    return name
+
+
+def keys(s3: Any, bucket: str) -> list[str]:
+    return [entry["Key"] for entry in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
+
+
+def refused(call: Any, **arguments: Any) -> str:
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    return caught.value.response["Error"]["Code"]
+
+
+def test_copy_source_must_match_its_etag(s3: Any, bucket: str) -> None:
+    etag = s3.put_object(Bucket=bucket, Key="source ä", Body=b"1")["ETag"]
+    copy = {"Bucket": bucket, "Key": "copy", "CopySource": {"Bucket": bucket, "Key": "source ä"}}
+    assert refused(s3.copy_object, CopySourceIfMatch=MISMATCH, **copy) == "PreconditionFailed"
+    assert keys(s3, bucket) == ["source ä"]
+    s3.copy_object(CopySourceIfMatch=etag, **copy)
+    assert keys(s3, bucket) == ["copy", "source ä"]
+
+
+def test_copied_part_must_match_its_etag(s3: Any, bucket: str) -> None:
+    etag = s3.put_object(Bucket=bucket, Key="source", Body=b"1")["ETag"]
+    upload_id = s3.create_multipart_upload(Bucket=bucket, Key="copy")["UploadId"]
+    part = {
+        "Bucket": bucket,
+        "Key": "copy",
+        "UploadId": upload_id,
+        "PartNumber": 1,
+        "CopySource": {"Bucket": bucket, "Key": "source"},
+    }
+    assert refused(s3.upload_part_copy, CopySourceIfMatch=MISMATCH, **part) == "PreconditionFailed"
+    assert "Parts" not in s3.list_parts(Bucket=bucket, Key="copy", UploadId=upload_id)
+    s3.upload_part_copy(CopySourceIfMatch=etag, **part)
+    assert len(s3.list_parts(Bucket=bucket, Key="copy", UploadId=upload_id)["Parts"]) == 1
+
+
+def test_copy_destination_must_meet_its_conditions(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="source", Body=b"1")
+    copy = {"Bucket": bucket, "Key": "copy", "CopySource": {"Bucket": bucket, "Key": "source"}}
+    assert refused(s3.copy_object, IfMatch=MISMATCH, **copy) == "NoSuchKey"
+    s3.copy_object(IfNoneMatch="*", **copy)
+    assert refused(s3.copy_object, IfNoneMatch="*", **copy) == "PreconditionFailed"
+    assert refused(s3.copy_object, IfMatch=MISMATCH, **copy) == "PreconditionFailed"
+
+
+def test_delete_object_must_match_its_etag(s3: Any, bucket: str) -> None:
+    etags = {key: s3.put_object(Bucket=bucket, Key=key, Body=b"1")["ETag"] for key in ("a", "b")}
+    assert refused(s3.delete_object, Bucket=bucket, Key="a", IfMatch=MISMATCH) == "PreconditionFailed"
+    assert keys(s3, bucket) == ["a", "b"]
+    s3.delete_object(Bucket=bucket, Key="a", IfMatch=etags["a"])
+    s3.delete_object(Bucket=bucket, Key="b", IfMatch="*")
+    assert keys(s3, bucket) == []
+    assert refused(s3.delete_object, Bucket=bucket, Key="a", IfMatch=etags["a"]) == "NoSuchKey"
+
+
+def test_delete_objects_keeps_those_with_another_etag(s3: Any, bucket: str) -> None:
+    etags = {
+        key: s3.put_object(Bucket=bucket, Key=key, Body=b"1")["ETag"] for key in ("a&<ä>", "b", "c", "d")
+    }
+    answer = s3.delete_objects(
+        Bucket=bucket,
+        Delete={
+            "Objects": [
+                {"Key": "a&<ä>", "ETag": MISMATCH},
+                {"Key": "b", "ETag": etags["b"]},
+                {"Key": "c"},
+                {"Key": "gone", "ETag": MISMATCH},
+            ]
+        },
+    )
+    assert sorted(deleted["Key"] for deleted in answer["Deleted"]) == ["b", "c"]
+    assert [(error["Key"], error["Code"]) for error in answer["Errors"]] == [
+        ("a&<ä>", "PreconditionFailed"),
+        ("gone", "NoSuchKey"),
+    ]
+    assert keys(s3, bucket) == ["a&<ä>", "d"]
+    answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "d", "ETag": MISMATCH}]})
+    assert [error["Code"] for error in answer["Errors"]] == ["PreconditionFailed"]
+    assert keys(s3, bucket) == ["a&<ä>", "d"]
+
+
+def test_put_object_must_not_find_the_key(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="a", Body=b"1", IfNoneMatch="*")
+    assert refused(s3.put_object, Bucket=bucket, Key="a", Body=b"2", IfNoneMatch="*") == "PreconditionFailed"
+    assert s3.get_object(Bucket=bucket, Key="a")["Body"].read() == b"1"
+    s3.delete_object(Bucket=bucket, Key="a")
+    s3.put_object(Bucket=bucket, Key="a", Body=b"3", IfNoneMatch="*")
+    assert s3.get_object(Bucket=bucket, Key="a")["Body"].read() == b"3"
+
+
+def test_of_simultaneous_conditional_puts_of_an_object_one_succeeds(slow_aws: str) -> None:
+    s3 = connect("s3", slow_aws)
+    bucket = f"bucket-{uuid.uuid4().hex[:8]}"
+    s3.create_bucket(Bucket=bucket)
+
+    def put(number: int) -> str:
+        try:
+            s3.put_object(Bucket=bucket, Key="key", Body=b"1", IfNoneMatch="*")
+        except ClientError as error:
+            return error.response["Error"]["Code"]
+        return "put"
+
+    with ThreadPoolExecutor(4) as executor:
+        answers = sorted(executor.map(put, range(4)))
+    assert answers == ["PreconditionFailed"] * 3 + ["put"]
+
+
+def test_of_simultaneous_conditional_puts_of_an_item_one_succeeds(slow_aws: str) -> None:
+    dynamodb = connect("dynamodb", slow_aws)
+    table = f"table-{uuid.uuid4().hex[:8]}"
+    dynamodb.create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": "date", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "date", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+    def put(number: int) -> str:
+        item = {"date": {"S": "2024-06-25"}, "version": {"N": str(number)}}
+        try:
+            dynamodb.put_item(TableName=table, Item=item, ConditionExpression="attribute_not_exists(version)")
+        except ClientError as error:
+            return error.response["Error"]["Code"]
+        return "put"
+
+    with ThreadPoolExecutor(4) as executor:
+        answers = sorted(executor.map(put, range(4)))
+    assert answers == ["ConditionalCheckFailedException"] * 3 + ["put"]
+
+
+def test_inline_policy_of_a_stack_can_be_read(local_aws: str) -> None:
+    name = f"role-{uuid.uuid4().hex[:8]}"
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+    template = {
+        "Resources": {
+            "Role": {
+                "Type": "AWS::IAM::Role",
+                "Properties": {
+                    "RoleName": name,
+                    "AssumeRolePolicyDocument": {},
+                    "Policies": [{"PolicyName": "read", "PolicyDocument": {"Statement": [statement]}}],
+                },
+            }
+        }
+    }
+    connect("cloudformation", local_aws).create_stack(StackName=name, TemplateBody=json.dumps(template))
+    policy = connect("iam", local_aws).get_role_policy(RoleName=name, PolicyName="read")
+    assert policy["PolicyDocument"] == {"Statement": [statement]}
