@@ -5,9 +5,13 @@ per genre with AWS Glue (PySpark), stores them in DynamoDB, archives the files a
 
 **Flow**
 
-    sense_streaming_data → list_stream_files → extract_and_combine_streams[n] → validate_csv_files[n]
+    choose_input → sense_streaming_data → list_stream_files
+      → extract_and_combine_streams[n] → validate_csv_files[n]
       → move_files_to_intermediate_bucket → trigger_glue_job → store_kpis_in_dynamodb
       → archive_streams_data → delete_files_from_intermediate_bucket
+
+With the parameter `reprocess_dates`, `choose_input → prepare_reprocessing → trigger_glue_job → …` computes
+those days again from the history with today's catalogs, e.g. after a catalog was corrected.
 
 **Reads** `streams/`, `songs/`, `users/` of SOURCE_BUCKET_NAME. **Writes** the table KPI_TABLE_NAME, the
 history, the archive, the quarantine and the run report in ARCHIVE_BUCKET_NAME. All settings are environment
@@ -25,13 +29,16 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.datasets import Dataset
 from airflow.decorators import dag, task
+from airflow.models.param import Param
+from airflow.utils.trigger_rule import TriggerRule
 
 from helpers.config import AWS_CONN_ID, PipelineConfig
 from helpers.notify_failure import notify_failure
+from helpers.run_key import run_key_of
 from helpers.sense_streaming_data import StreamingDataSensor
 from helpers.trigger_glue_job import GlueKpiJobOperator
 
@@ -54,7 +61,24 @@ DEFAULT_ARGS = {
 }
 
 
-@task
+@task.branch
+def choose_input(*, params: dict[str, Any] | None = None) -> str:
+    """Take new files or, with the parameter `reprocess_dates`, days of the history."""
+    reprocess_dates = (params or {}).get("reprocess_dates")
+    return "prepare_reprocessing" if reprocess_dates else "sense_streaming_data"
+
+
+@task(multiple_outputs=False)
+def prepare_reprocessing(*, run_id: str | None = None, params: dict[str, Any] | None = None) -> MovedInput:
+    """Freeze and move the catalogs for computing days of the history again."""
+    from helpers import prepare_reprocessing as helper
+
+    return helper.prepare_reprocessing(
+        str(run_id), (params or {})["reprocess_dates"], PipelineConfig.from_env()
+    )
+
+
+@task(multiple_outputs=False)
 def list_stream_files(*, run_id: str | None = None) -> list[Part]:
     """Freeze which file versions the run works on."""
     from helpers import list_stream_files as helper
@@ -78,7 +102,7 @@ def validate_csv_files(combined: CombinedPart) -> ValidatedPart:
     return helper.validate_csv_files(combined, PipelineConfig.from_env())
 
 
-@task(multiple_outputs=True)
+@task(multiple_outputs=False)
 def move_files_to_intermediate_bucket(
     validated: list[ValidatedPart], *, run_id: str | None = None
 ) -> MovedInput:
@@ -89,11 +113,11 @@ def move_files_to_intermediate_bucket(
 
 
 @task(multiple_outputs=False, outlets=[KPI_TABLE])
-def store_kpis_in_dynamodb(moved: MovedInput) -> StoredKpis:
+def store_kpis_in_dynamodb(*, run_id: str | None = None) -> StoredKpis:
     """Check Glue's output, add to the history, write the KPI items."""
     from helpers import store_kpis_in_dynamodb as helper
 
-    return helper.store_kpis_in_dynamodb(moved, PipelineConfig.from_env())
+    return helper.store_kpis_in_dynamodb(str(run_id), PipelineConfig.from_env())
 
 
 @task
@@ -121,10 +145,22 @@ def delete_files_from_intermediate_bucket(stored: StoredKpis) -> int:
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
+    user_defined_macros={"run_key_of": run_key_of},
+    params={
+        "reprocess_dates": Param(
+            None,
+            type=["null", "string"],
+            title="Days to compute again",
+            description="Listen days such as 2024-06-25,2024-06-26: they are computed again from the history "
+            "with today's catalogs, without new files. Empty: process new files.",
+        )
+    },
     tags=["music", "streaming", "kpi", "s3", "glue", "dynamodb"],
 )
 def music_streaming_pipeline() -> None:
     """Wire the tasks."""
+    chosen = choose_input()
+    reprocessing = prepare_reprocessing()
     sensed = StreamingDataSensor(
         task_id="sense_streaming_data",
         aws_conn_id=AWS_CONN_ID,
@@ -140,20 +176,18 @@ def music_streaming_pipeline() -> None:
     computed = GlueKpiJobOperator(
         task_id="trigger_glue_job",
         aws_conn_id=AWS_CONN_ID,
-        batch_id=moved["run_key"],
-        script_args={
-            "--S3_SOURCE_PATH": moved["source_path"],
-            "--S3_HISTORY_PATH": moved["history_path"],
-            "--S3_OUTPUT_PATH": moved["output_path"],
-            "--BATCH_ID": moved["run_key"],
-        },
+        batch_id="{{ run_key_of(run_id) }}",
+        # One of the two ways is always skipped; with no file to process both are, and so is what follows.
+        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         doc_md="Runs `glue_script/glue_script.py`; adopts a run of the same batch instead of starting one.",
     )
-    stored = store_kpis_in_dynamodb(moved)
+    stored = store_kpis_in_dynamodb()
     archived = archive_streams_data(stored)
     deleted = delete_files_from_intermediate_bucket(stored)
+
+    chosen >> [sensed, reprocessing]
     sensed >> parts
-    moved >> computed >> stored >> archived >> deleted
+    [moved, reprocessing] >> computed >> stored >> archived >> deleted
 
 
 music_streaming_pipeline()

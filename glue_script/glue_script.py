@@ -30,6 +30,8 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 MANIFEST, SUMMARY = "manifest.json", "summary.json"
+# The task of the pipeline that writes the input.
+INPUT_TASK = "move_files_to_intermediate_bucket"
 ALL_GENRES = "ALL_GENRES"
 UNKNOWN = "Unknown"
 
@@ -49,8 +51,8 @@ SPARK_CONF: dict[str, Any] = {
     # Ids hardly compress, and compressing them takes as long as all of the deduplication.
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
 }
-# Parquet bytes per shuffle partition, some hundred thousand listens. Larger ones would not fit a task's memory;
-# in smaller ones tracks hardly repeat, so that counting them before they are shuffled would save nothing.
+# Parquet bytes per shuffle partition, some hundred thousand listens. Larger ones would not fit a task's
+# memory; in smaller ones tracks hardly repeat, so that counting them before a shuffle would save nothing.
 PARTITION_BYTES = 8 * 1024 * 1024
 
 
@@ -383,35 +385,32 @@ def read_manifest(source: Folder) -> dict[str, InputTable]:
         FileNotFoundError: the manifest, or an object that it names, does not exist.
         ValueError: the manifest is not of the agreed form.
     """
-    uri, task = source.uri(MANIFEST), "move_files_to_intermediate_bucket"
+    uri = source.uri(MANIFEST)
     if not source.sizes(MANIFEST):
         raise FileNotFoundError(
-            f"input manifest {uri} not found: the run's {task} has not finished; run the job after it"
+            f"input manifest {uri} not found: the run's {INPUT_TASK} has not finished; run the job after it"
         )
     try:
         manifest = json.loads(source.read_text(MANIFEST))
         names = {table: list(manifest[table]["objects"]) for table in ("listens", "songs", "users")}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"input manifest {uri} is unusable ({error!r}): run {task} again to write it"
-        ) from error
+        message = f"input manifest {uri} is unusable ({error!r}): run {INPUT_TASK} again to write it"
+        raise ValueError(message) from error
+    return {table: find_objects(source, names[table]) for table in names}
 
-    folders = {name.rpartition("/")[0] for table in names.values() for name in table}
-    sizes = {
-        f"{folder}/{file}": size for folder in folders for file, size in source.sizes(f"{folder}/*").items()
-    }
-    missing = [name for table in names.values() for name in table if name not in sizes]
+
+def find_objects(source: Folder, names: Sequence[str]) -> InputTable:
+    """Return the named objects of the input; raises FileNotFoundError when one of them does not exist."""
+    sizes: dict[str, int] = {}
+    for folder in {name.rpartition("/")[0] for name in names}:
+        sizes |= {f"{folder}/{file}": size for file, size in source.sizes(f"{folder}/*").items()}
+    missing = [name for name in names if name not in sizes]
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} objects named by input manifest {uri} not found, first {missing[0]}: "
-            f"run {task} again to write them"
+            f"{len(missing)} objects named by input manifest {source.uri(MANIFEST)} not found, first "
+            f"{missing[0]}: run {INPUT_TASK} again to write them"
         )
-    return {
-        table: InputTable(
-            [source.uri(name) for name in names[table]], sum(sizes[name] for name in names[table])
-        )
-        for table in names
-    }
+    return InputTable([source.uri(name) for name in names], sum(sizes[name] for name in names))
 
 
 def read_parquet(spark: SparkSession, schema: str, uris: Sequence[str]) -> DataFrame:

@@ -71,6 +71,7 @@ def archive_streams_data(stored: StoredKpis, config: PipelineConfig) -> str:
             name: {key: moved[name][key] for key in ("files", "rows", "notes")}  # type: ignore[literal-required]
             for name in ("songs", "users")
         },
+        "reprocess_dates": moved["reprocess_dates"],
         "kpi_items_written": stored["items_written"],
         "kpi_items_deleted": stored["items_deleted"],
     }

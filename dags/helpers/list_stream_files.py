@@ -72,8 +72,8 @@ def freeze(s3: S3Client, dag_run_id: str, config: PipelineConfig) -> Manifest:
         dag_run_id=dag_run_id,
         frozen_at=frozen_at,
         streams=streams,
-        songs=_list_catalog(s3, config.source_bucket, SONGS_PREFIX, SONG_COLUMNS),
-        users=_list_catalog(s3, config.source_bucket, USERS_PREFIX, USER_COLUMNS),
+        songs=list_catalog(s3, config, SONGS_PREFIX, SONG_COLUMNS),
+        users=list_catalog(s3, config, USERS_PREFIX, USER_COLUMNS),
         ignored_keys=[version["key"] for version in listed if not version["key"].endswith(CSV_SUFFIXES)],
         parts=group_into_parts([version["size"] for version in streams]),
     )
@@ -97,15 +97,22 @@ def group_into_parts(sizes: Sequence[int], part_bytes: int = PART_BYTES) -> list
     return parts
 
 
-def _list_catalog(s3: S3Client, bucket: str, prefix: str, columns: Sequence[str]) -> list[ObjectVersion]:
+def list_catalog(
+    s3: S3Client, config: PipelineConfig, prefix: str, columns: Sequence[str]
+) -> list[ObjectVersion]:
+    """List the current versions of a catalog's files.
+
+    Raises:
+        BadInputError: there is none.
+    """
     versions = [
         version
-        for version in list_current_versions(s3, bucket, prefix)
+        for version in list_current_versions(s3, config.source_bucket, prefix)
         if version["key"].endswith(CSV_SUFFIXES)
     ]
     if not versions:
         raise BadInputError(
-            f"No CSV file under s3://{bucket}/{prefix}: upload the catalog (columns {', '.join(columns)}) "
-            "and clear this task to go on. Nothing was moved."
+            f"No CSV file under s3://{config.source_bucket}/{prefix}: upload the catalog "
+            f"(columns {', '.join(columns)}) and clear this task to go on. Nothing was moved."
         )
     return versions

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from helpers.config import PipelineConfig
 from helpers.errors import ReconciliationError
-from helpers.run_key import input_prefix, manifest_key, output_prefix, report_key
+from helpers.run_key import input_prefix, manifest_key, report_key
 from helpers.s3_objects import ObjectVersion, read_json
 
 if TYPE_CHECKING:
@@ -65,7 +65,10 @@ class ListensSummary(TypedDict):
 
 
 class InputManifest(TypedDict):
-    """Written last under the run's input prefix: says what the Glue job reads and where each file goes."""
+    """Written last under the run's input prefix: says what the Glue job reads and where each file goes.
+
+    `reprocess_dates` are days to compute without new listens.
+    """
 
     run_key: str
     frozen_at: str
@@ -73,27 +76,14 @@ class InputManifest(TypedDict):
     songs: CatalogSummary
     users: CatalogSummary
     outcomes: list[FileOutcome]
+    reprocess_dates: list[str]
 
 
 class MovedInput(TypedDict):
-    """References to the run's input, output and history, as the Glue job takes them."""
+    """A reference to the run's input, with the number of validated listens in it."""
 
     run_key: str
-    source_path: str
-    history_path: str
-    output_path: str
     rows: int
-
-
-def input_references(run_key: str, rows: int, config: PipelineConfig) -> MovedInput:
-    """Return the references of a run with `rows` validated listens."""
-    return MovedInput(
-        run_key=run_key,
-        source_path=f"s3://{config.intermediate_bucket}/{input_prefix(run_key)}",
-        history_path=f"s3://{config.archive_bucket}/listens/",
-        output_path=f"s3://{config.intermediate_bucket}/{output_prefix(run_key)}",
-        rows=rows,
-    )
 
 
 def read_input_manifest(s3: S3Client, config: PipelineConfig, run_key: str) -> InputManifest:
@@ -107,7 +97,7 @@ def read_input_manifest(s3: S3Client, config: PipelineConfig, run_key: str) -> I
     if manifest is None:
         raise ReconciliationError(
             f"The input manifest s3://{config.intermediate_bucket}/{key} does not exist; "
-            "clear the task move_files_to_intermediate_bucket and what follows it."
+            "clear the task before trigger_glue_job and what follows it."
         )
     return manifest
 

@@ -14,12 +14,12 @@ from helpers.config import PipelineConfig
 from helpers.delete_intermediate_bucket_files import delete_run_objects
 from helpers.errors import BadInputError, ReconciliationError
 from helpers.manifest import (
+    CatalogSummary,
     FileOutcome,
     InputManifest,
     ListensSummary,
     Manifest,
     MovedInput,
-    input_references,
     read_manifest,
     read_report,
 )
@@ -52,27 +52,38 @@ def move_files_to_intermediate_bucket(
         if report["status"] == NO_VALID_ROWS:
             raise _no_valid_rows(report["files"], run_key, config)
         logger.info("Run %s is complete; nothing to do", run_key)
-        return input_references(run_key, report["totals"]["valid"], config)
+        return MovedInput(run_key=run_key, rows=report["totals"]["valid"])
     manifest = read_manifest(s3, config, run_key)
     outcomes = collect_outcomes(s3, config, manifest, validated)
     rows = sum(outcome["valid"] for outcome in outcomes)
-    prefix = input_prefix(run_key)
-    songs = write_songs(s3, config, manifest["songs"], prefix)
-    users = write_users(s3, config, manifest["users"], prefix)
+    songs, users = move_catalogs(s3, config, manifest)
     if not rows:
         _end_without_valid_rows(s3, config, manifest, outcomes)
-    listens = ListensSummary(objects=_move_listens(s3, config, manifest, validated), rows=rows)
     input_manifest = InputManifest(
         run_key=run_key,
         frozen_at=manifest["frozen_at"],
-        listens=listens,
+        listens=ListensSummary(objects=_move_listens(s3, config, manifest, validated), rows=rows),
         songs=songs,
         users=users,
         outcomes=outcomes,
+        reprocess_dates=[],
     )
-    write_json(s3, config.intermediate_bucket, f"{prefix}manifest.json", input_manifest)
+    write_json(s3, config.intermediate_bucket, f"{input_prefix(run_key)}manifest.json", input_manifest)
     logger.info("Moved %d listens, %d songs and %d users", rows, songs["rows"], users["rows"])
-    return input_references(run_key, rows, config)
+    return MovedInput(run_key=run_key, rows=rows)
+
+
+def move_catalogs(
+    s3: S3Client, config: PipelineConfig, manifest: Manifest
+) -> tuple[CatalogSummary, CatalogSummary]:
+    """Move the frozen song and user catalogs, as typed Parquet, to where the Glue job reads.
+
+    Raises:
+        BadInputError: a catalog cannot be used; names file, column and reason.
+    """
+    prefix = input_prefix(manifest["run_key"])
+    songs = write_songs(s3, config, manifest["songs"], prefix)
+    return songs, write_users(s3, config, manifest["users"], prefix)
 
 
 def collect_outcomes(

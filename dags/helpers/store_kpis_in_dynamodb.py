@@ -24,8 +24,8 @@ from helpers.glue_output import (
     read_kpi_records,
     read_summary,
 )
-from helpers.manifest import MovedInput, read_input_manifest, read_report
-from helpers.run_key import output_prefix
+from helpers.manifest import read_input_manifest, read_report
+from helpers.run_key import output_prefix, run_key_of
 from helpers.s3_objects import error_code
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Stamp(TypedDict):
     catalogs_frozen_at: str
 
 
-def store_kpis_in_dynamodb(moved: MovedInput, config: PipelineConfig) -> StoredKpis:
+def store_kpis_in_dynamodb(dag_run_id: str, config: PipelineConfig) -> StoredKpis:
     """Check the Glue job's output, add the new listens to the history, write the KPI items.
 
     Raises:
@@ -72,7 +72,7 @@ def store_kpis_in_dynamodb(moved: MovedInput, config: PipelineConfig) -> StoredK
             between; the message says what to clear.
     """
     s3, dynamodb = s3_client(), dynamodb_client()
-    run_key = moved["run_key"]
+    run_key = run_key_of(dag_run_id)
     if report := read_report(s3, config, run_key):
         logger.info("Run %s is complete; nothing to do", run_key)
         versions = {day: counts["version"] for day, counts in report["days"].items()}
@@ -83,10 +83,10 @@ def store_kpis_in_dynamodb(moved: MovedInput, config: PipelineConfig) -> StoredK
             versions=versions,
         )
     summary = read_summary(s3, config, run_key)
-    check_summary(s3, config, summary, moved["rows"])
-    frozen_at = read_input_manifest(s3, config, run_key)["frozen_at"]
+    moved = read_input_manifest(s3, config, run_key)
+    check_summary(s3, config, summary, moved["listens"]["rows"])
     versions = day_versions(summary)
-    items = to_items(read_kpi_records(s3, config, summary), summary, frozen_at, versions)
+    items = to_items(read_kpi_records(s3, config, summary), summary, moved["frozen_at"], versions)
     _check_day_totals(dynamodb, config.kpi_table, summary, items)
     add_to_history(s3, config, summary)
     written = deleted = 0

@@ -21,6 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from helpers.config import AWS_CONN_ID, PipelineConfig
+from helpers.run_key import input_prefix, output_prefix
 
 if TYPE_CHECKING:
     from airflow.utils.context import Context
@@ -82,7 +83,7 @@ class GlueKpiJobOperator(GlueJobOperator):
     template_fields = (*GlueJobOperator.template_fields, "batch_id")
 
     def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
-        """Take the batch id (templated) beside the provider's arguments."""
+        """Take the batch id (templated), which is the run's key, beside the provider's arguments."""
         super().__init__(
             script_location=str(SCRIPT),
             replace_script_file=True,
@@ -95,13 +96,13 @@ class GlueKpiJobOperator(GlueJobOperator):
     def execute(self, context: Context) -> str:
         """Start or adopt the batch's run, then wait for it; return its id."""
         from helpers.aws import s3_client
-        from helpers.manifest import read_report
+        from helpers.manifest import read_input_manifest, read_report
 
-        config = PipelineConfig.from_env()
-        if read_report(s3_client(), config, self.batch_id):
+        config, s3 = PipelineConfig.from_env(), s3_client()
+        if read_report(s3, config, self.batch_id):
             self.log.info("Run %s is complete; nothing to do", self.batch_id)
             return "complete"
-        self._configure(config)
+        self._configure(config, read_input_manifest(s3, config, self.batch_id)["reprocess_dates"])
         run_id = self._adoptable_run(config) or self._start_run(config)
         self._persist_link(context, run_id)
         self.defer(
@@ -134,7 +135,7 @@ class GlueKpiJobOperator(GlueJobOperator):
             )
         return str(run_id)
 
-    def _configure(self, config: PipelineConfig) -> None:
+    def _configure(self, config: PipelineConfig, reprocess_dates: list[str]) -> None:
         self.job_name = config.glue_job_name
         self.s3_bucket = config.intermediate_bucket
         self.iam_role_name = config.glue_role_name
@@ -144,8 +145,16 @@ class GlueKpiJobOperator(GlueJobOperator):
             "NumberOfWorkers": config.glue_number_of_workers,
             "Timeout": JOB_TIMEOUT_MINUTES,
         }
-        # Tells apart runs of the same batch before and after the script was edited.
-        self.script_args[SCRIPT_ARGUMENT] = hashlib.sha256(SCRIPT.read_bytes()).hexdigest()[:16]
+        self.script_args = {
+            "--S3_SOURCE_PATH": f"s3://{config.intermediate_bucket}/{input_prefix(self.batch_id)}",
+            "--S3_HISTORY_PATH": f"s3://{config.archive_bucket}/listens/",
+            "--S3_OUTPUT_PATH": f"s3://{config.intermediate_bucket}/{output_prefix(self.batch_id)}",
+            "--BATCH_ID": self.batch_id,
+            # Tells apart runs of the same batch before and after the script was edited.
+            SCRIPT_ARGUMENT: hashlib.sha256(SCRIPT.read_bytes()).hexdigest()[:16],
+        }
+        if reprocess_dates:
+            self.script_args["--REPROCESS_DATES"] = ",".join(reprocess_dates)
 
     def _adoptable_run(self, config: PipelineConfig) -> str | None:
         for run in self._runs_of_batch():
