@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+QUARANTINE_PREFIX = "quarantine/"
+
 
 def archive_streams_data(stored: StoredKpis, config: PipelineConfig) -> str:
     """Archive or quarantine the run's files, then write the run report; return the report's key.
@@ -120,7 +122,7 @@ def quarantine_key(run_key: str, version: ObjectVersion) -> str:
 
 def quarantine_prefix(run_key: str) -> str:
     """Return the archive prefix of what the run rejected."""
-    return f"quarantine/{run_key}/"
+    return f"{QUARANTINE_PREFIX}{run_key}/"
 
 
 def files_report(
@@ -162,26 +164,35 @@ def _carry_out(
         key = quarantine_key(run_key, version)
         reason = {**version, **_without_index(outcome), "run_key": run_key}
         write_json(s3, config.archive_bucket, f"{key}.reason.json", reason)
-    source = (config.source_bucket, version["key"], version["version_id"])
-    if not _is_unversioned_leftover(s3, config, version, key):
+    taken_to = _taken_before(s3, config, version, key)
+    if taken_to is None:
+        source = (config.source_bucket, version["key"], version["version_id"])
         copy_verified(s3, source, (config.archive_bucket, key), **extra_args)
         _delete_source(s3, config.source_bucket, version)
-    return key
+    return taken_to or key
 
 
-def _is_unversioned_leftover(s3: S3Client, config: PipelineConfig, version: ObjectVersion, key: str) -> bool:
-    """Tell whether an earlier attempt archived the version and deleted its only copy in the source."""
-    if version["version_id"]:
-        return False
+def _taken_before(s3: S3Client, config: PipelineConfig, version: ObjectVersion, key: str) -> str | None:
+    """Return where an earlier attempt, or another run, put the version before it deleted it from the source.
+
+    Raises:
+        ReconciliationError: the version is nowhere, and its bucket keeps no versions.
+    """
     if _current_etag(s3, config.source_bucket, version["key"]) == version["etag"]:
-        return False
-    copied = list_sizes(s3, config.archive_bucket, key).get(key)
-    if copied != version["size"]:
+        return None
+    name = _versioned_name(version)
+    candidates: dict[str, int] = {}
+    for prefix in (key, archive_key(version), QUARANTINE_PREFIX):
+        candidates |= list_sizes(s3, config.archive_bucket, prefix)
+    for candidate, size in candidates.items():
+        if size == version["size"] and candidate.endswith(f"/{name}"):
+            return candidate
+    if version["version_id"] is None:
         raise ReconciliationError(
             f"s3://{config.source_bucket}/{version['key']} changed or vanished before it was archived, "
             "and its bucket keeps no versions. Its listens are in the history. Switch on versioning."
         )
-    return True
+    return None
 
 
 def _delete_source(s3: S3Client, bucket: str, version: ObjectVersion) -> None:

@@ -50,6 +50,7 @@ def move_files_to_intermediate_bucket(
     run_key = run_key_of(dag_run_id)
     if report := read_report(s3, config, run_key):
         if report["status"] == NO_VALID_ROWS:
+            delete_run_objects(s3, config, run_key)
             raise _no_valid_rows(report["files"], run_key, config)
         logger.info("Run %s is complete; nothing to do", run_key)
         return MovedInput(run_key=run_key, rows=report["totals"]["valid"])

@@ -100,6 +100,9 @@ def write_json_once(s3: S3Client, bucket: str, key: str, value: Any) -> Any:
     """Write `value` as JSON unless the object exists; return what the object holds afterwards.
 
     A second writer, or an SDK retry whose first answer was lost, is told 412 and reads what was written.
+
+    Raises:
+        RuntimeError: another writer was at it and has not finished; a retry will find what it wrote.
     """
     try:
         s3.put_object(
@@ -108,7 +111,10 @@ def write_json_once(s3: S3Client, bucket: str, key: str, value: Any) -> Any:
     except ClientError as error:
         if error_code(error) not in PRECONDITION_FAILED:
             raise
-    return read_json(s3, bucket, key)
+    written = read_json(s3, bucket, key)
+    if written is None:
+        raise RuntimeError(f"s3://{bucket}/{key} is being written by another task")
+    return written
 
 
 def copy_verified(
