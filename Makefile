@@ -44,6 +44,7 @@ lint: $(INSTALLED) ## Check code style and types, and change nothing
 	@.venv/bin/python -m mypy dags/helpers glue_script include
 
 fix: $(INSTALLED) ## Mend what ruff can mend, and format
+	@echo 'Mending and formatting with ruff'
 	@.venv/bin/python -m ruff check --fix
 	@.venv/bin/python -m ruff format
 

@@ -1,8 +1,8 @@
-"""The KPI items of the pipeline, recomputed in plain Python from the rules in the design: the judge of every test.
+"""The pipeline's KPI items, recomputed in plain Python from the rules: what every test compares results with.
 
-It shares no code with the pipeline. `kpi_items` takes accepted listens and catalog rows; `kpi_items_of_folder` reads
-them from CSV files laid out as in the source bucket. Numbers are int or Decimal, which compare equal to the numbers of
-a DynamoDB scan.
+It shares no code with the pipeline. `kpi_items` takes accepted listens and catalog rows;
+`kpi_items_of_folder` reads them from CSV files laid out as in the source bucket. Numbers are int or Decimal,
+which compare equal to the numbers of a DynamoDB scan.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from math import floor
@@ -70,7 +70,10 @@ def kpi_items(listens: Iterable[Listen], songs: Iterable[Song], users: Iterable[
 
 
 def _items_of_day(
-    day: str, listens: set[Listen], songs_of_track: dict[str, dict[str, Song]], country_of_user: dict[str, str]
+    day: str,
+    listens: set[Listen],
+    songs_of_track: dict[str, dict[str, Song]],
+    country_of_user: dict[str, str],
 ) -> Items:
     listens_of_genre: dict[str, list[Listen]] = defaultdict(list)
     for listen in listens:
@@ -80,7 +83,7 @@ def _items_of_day(
 
     items: Items = {}
     for genre, members in listens_of_genre.items():
-        song_of_track = {track: of_genre[genre] for track, of_genre in songs_of_track.items() if genre in of_genre}
+        song_of_track = {track: songs[genre] for track, songs in songs_of_track.items() if genre in songs}
         items[day, genre] = {
             **_totals(members, song_of_track),
             "top_3_songs_per_genre": _top_songs(members, song_of_track)[:3],
@@ -88,7 +91,7 @@ def _items_of_day(
     for rank, (genre, _) in enumerate(genres, start=1):
         items[day, genre]["genre_rank"] = rank
 
-    first_songs = {track: next(iter(of_genre.values())) for track, of_genre in songs_of_track.items()}
+    first_songs = {track: next(iter(songs.values())) for track, songs in songs_of_track.items()}
     items[day, "ALL_GENRES"] = {
         **_totals(listens, first_songs),
         "top_5_genres_per_day": [
@@ -123,14 +126,22 @@ def _top(counts: dict[str, int]) -> list[tuple[str, int]]:
 
 
 def _top_songs(listens: Iterable[Listen], song_of_track: dict[str, Song]) -> list[Item]:
-    entries = []
+    ranked = []
     for track_id, count in Counter(listen.track_id for listen in listens).items():
         song = song_of_track.get(track_id)
         name = (song and song.track_name) or "Unknown"
         artists = (song and song.artists) or "Unknown"
-        entries.append({"track_id": track_id, "track_name": name, "artists": artists, "listen_count": count})
-    entries.sort(key=lambda entry: (-entry["listen_count"], entry["track_name"], entry["track_id"]))
-    return [{"rank": rank, **entry} for rank, entry in enumerate(entries, start=1)]
+        ranked.append((-count, name, track_id, artists))
+    return [
+        {
+            "rank": rank,
+            "track_id": track_id,
+            "track_name": name,
+            "artists": artists,
+            "listen_count": -negative_count,
+        }
+        for rank, (negative_count, name, track_id, artists) in enumerate(sorted(ranked), start=1)
+    ]
 
 
 def _top_countries(listens: Iterable[Listen], country_of_user: dict[str, str]) -> list[Item]:
@@ -155,7 +166,7 @@ def kpi_items_of_folder(folder: Path, rejected: Collection[str] = ()) -> Items:
 
     Args:
         folder: holds the three folders.
-        rejected: stream files that count for nothing, by name relative to `folder`, such as `streams/bad.csv`.
+        rejected: stream files that count for nothing, by name relative to `folder`: `streams/bad.csv`.
     """
     return kpi_items(read_listens(folder, rejected), read_songs(folder), read_users(folder))
 
@@ -165,7 +176,7 @@ def read_listens(folder: Path, rejected: Collection[str] = ()) -> Iterator[Liste
     for row in _rows(folder, "streams", rejected):
         user_id, track_id = row["user_id"].strip(), row["track_id"].strip()
         instant = parse_listen_time(row["listen_time"])
-        if user_id and track_id and instant:
+        if user_id and track_id and instant and "\0" not in user_id + track_id:
             yield Listen(user_id, track_id, instant)
 
 
@@ -173,13 +184,13 @@ def read_songs(folder: Path) -> Iterator[Song]:
     """Yield the rows of the songs catalog that have a track id."""
     for row in _rows(folder, "songs"):
         if track_id := row["track_id"].strip():
-            duration = row["duration_ms"].strip()
+            duration = re.fullmatch(r"([0-9]{1,15})(?:\.0*)?", row["duration_ms"].strip())
             yield Song(
                 track_id,
                 row["track_name"].strip() or None,
                 row["artists"].strip() or None,
                 row["track_genre"].strip() or None,
-                int(duration) if re.fullmatch(r"[0-9]{1,18}", duration) else None,
+                int(duration[1]) if duration else None,
             )
 
 
@@ -191,22 +202,19 @@ def read_users(folder: Path) -> Iterator[User]:
 
 
 _LISTEN_TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?(?:(Z)|([+-])(\d\d):?(\d\d)?)?", re.ASCII
+    r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(\.\d{1,6})?(Z|[+-]\d\d(?::?[0-5]\d)?)?", re.ASCII
 )
 
 
 def parse_listen_time(text: str) -> datetime | None:
-    """Return the instant in UTC, or None when the text is no valid listen time; without an offset it is UTC."""
+    """Return the instant in UTC, None when the text is no valid listen time; without an offset it is UTC."""
     match = _LISTEN_TIME.fullmatch(text.strip())
     if not match:
         return None
-    *fields, fraction, _, sign, offset_hours, offset_minutes = match.groups()
+    day, clock, fraction, offset = match.groups()
+    micros = (fraction or ".").ljust(7, "0")
     try:
-        wall = datetime(*(int(field) for field in fields), int((fraction or "").ljust(6, "0")))  # type: ignore[arg-type]
-        offset = timedelta(hours=int(offset_hours or 0), minutes=int(offset_minutes or 0))
-        if int(offset_minutes or 0) > 59:
-            return None
-        instant = wall.replace(tzinfo=timezone(-offset if sign == "-" else offset)).astimezone(UTC)
+        instant = datetime.fromisoformat(f"{day}T{clock}{micros}{offset or 'Z'}").astimezone(UTC)
     except (ValueError, OverflowError):
         return None
     return instant if 1970 <= instant.year <= 2199 else None

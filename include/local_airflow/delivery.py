@@ -74,6 +74,18 @@ def write_sample() -> Delivery:
     return read_delivery(root)
 
 
+def deliver_sample_if_first(bucket: str, console: Console) -> None:
+    """Upload the sample data to a source bucket that has never had a stream file, so that there is work."""
+    import boto3
+
+    # Archived files count: what is left of them are old versions below a delete marker.
+    stored = boto3.client("s3").list_object_versions(Bucket=bucket, Prefix=f"{STREAMS}/", MaxKeys=1)
+    if "Versions" in stored or "DeleteMarkers" in stored:
+        return
+    console.print("The source bucket has never had a stream file; the first run gets sample data.")
+    deliver(write_sample(), bucket, console)
+
+
 def deliver(folder: Delivery, bucket: str, console: Console) -> None:
     """Upload the files of the folder to the source bucket under their names, and say so."""
     import boto3

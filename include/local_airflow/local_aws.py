@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from include.local_airflow.environment import HOST, endpoint_url
+from include.local_airflow.environment import CREDENTIAL, HOST, REGION, endpoint_url
 from include.local_airflow.errors import UserError
 from include.local_airflow.services import Service, get, require_free_port, wait_until_ready
 
@@ -66,6 +66,14 @@ def deploy(aws_port: int, console: Console) -> dict[str, str]:
         f"Resources: buckets {', '.join(buckets)}; table {resources['KPI_TABLE_NAME']}", soft_wrap=True
     )
     return resources
+
+
+def client_settings(aws_port: int) -> str:
+    """Return the shell command after which the AWS CLI and the SDKs talk to local AWS."""
+    return (
+        f"  export AWS_ENDPOINT_URL={endpoint_url(aws_port)} AWS_DEFAULT_REGION={REGION} \\\n"
+        f"         AWS_ACCESS_KEY_ID={CREDENTIAL} AWS_SECRET_ACCESS_KEY={CREDENTIAL}"
+    )
 
 
 def is_local_aws(service: Service) -> bool:

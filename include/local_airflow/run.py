@@ -14,11 +14,9 @@ from rich.text import Text
 
 from include.local_airflow import delivery, local_aws, tables
 from include.local_airflow.environment import (
-    CREDENTIAL,
     DAG_ID,
     LOCAL_DIR,
     LOGS_DIR,
-    REGION,
     airflow_environment,
     aws_environment,
     endpoint_url,
@@ -29,7 +27,6 @@ from include.local_airflow.terminal import output_to, spinner
 if TYPE_CHECKING:
     from include.local_airflow.pipeline_run import Outcome
 
-FIRST_SAMPLE_DAY = "2024-06-25"
 STATE_STYLES = {"success": "green", "failed": "red", "retry": "yellow", "upstream failed": "red"}
 
 
@@ -67,8 +64,8 @@ def run(data: Path | None, aws_port: int, console: Console) -> int:
     if outcome.state == "skipped":
         bucket = resources["SOURCE_BUCKET_NAME"]
         console.print(
-            f"\n[yellow]Skipped:[/] s3://{bucket}/streams/ has no .csv or .csv.gz file, there was nothing to "
-            "do. Put files into the streams/ folder of your DATA and run again.",
+            f"\n[yellow]Skipped:[/] there was nothing to do. Stream files are .csv or .csv.gz and come to "
+            f"s3://{bucket}/streams/. Put some into the streams/ folder of your DATA and run again.",
             soft_wrap=True,
         )
     else:
@@ -125,17 +122,17 @@ def _show_failure(outcome: Outcome, log: Path, console: Console) -> None:
 def _show_what_next(
     aws_port: int, resources: Mapping[str, str], report: Mapping[str, Any] | None, console: Console
 ) -> None:
-    day = max(report["days"], default=FIRST_SAMPLE_DAY) if report else FIRST_SAMPLE_DAY
-    url = endpoint_url(aws_port)
+    from include.sample_data import FIRST_DAY
+
+    day = max(report["days"], default=FIRST_DAY) if report else FIRST_DAY
     port = "" if aws_port == local_aws.DEFAULT_PORT else f" AWS_PORT={aws_port}"
     console.print(
         Text(
             f"""
-Local AWS keeps running at {url}. To look at it with any client:
-  export AWS_ENDPOINT_URL={url} AWS_DEFAULT_REGION={REGION} \\
-         AWS_ACCESS_KEY_ID={CREDENTIAL} AWS_SECRET_ACCESS_KEY={CREDENTIAL}
+Local AWS keeps running. To look at it with any client:
+{local_aws.client_settings(aws_port)}
   aws s3 ls --recursive s3://{resources["ARCHIVE_BUCKET_NAME"]}/
-  aws --endpoint-url {url} dynamodb query --table-name {resources["KPI_TABLE_NAME"]} \\
+  aws --endpoint-url {endpoint_url(aws_port)} dynamodb query --table-name {resources["KPI_TABLE_NAME"]} \\
       --key-condition-expression '#d = :d' --expression-attribute-names '{{"#d": "date"}}' \\
       --expression-attribute-values '{{":d": {{"S": "{day}"}}}}'
 Then:

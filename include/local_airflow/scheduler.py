@@ -61,7 +61,7 @@ def up(aws_port: int, web_port: int, console: Console) -> int:
     is_new = local_aws.ensure_running(aws_port, environment, "up", console)
     replace_environment(environment)
     resources = local_aws.deploy(aws_port, console)
-    _deliver_first_sample(resources["SOURCE_BUCKET_NAME"], console)
+    delivery.deliver_sample_if_first(resources["SOURCE_BUCKET_NAME"], console)
     if is_new:
         # Runs that worked on what is gone with the last local AWS must not go on in a new one.
         shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
@@ -72,8 +72,16 @@ def up(aws_port: int, web_port: int, console: Console) -> int:
         with output_to(LOGS_DIR / "airflow_database.log"):
             _prepare_metadata_database()
         _start_airflow(web_port)
-    console.print("Airflow is up.")
+    console.print("Airflow is up." + (" The first scheduled run begins at once." if is_new else ""))
     _show_address(web_port, console)
+    console.print(
+        Text(
+            f"""Drop files:    into s3://{resources["SOURCE_BUCKET_NAME"]}/streams/ of local AWS, for example
+{local_aws.client_settings(aws_port)}
+  aws s3 cp my.csv s3://{resources["SOURCE_BUCKET_NAME"]}/streams/"""
+        ),
+        soft_wrap=True,
+    )
     return 0
 
 
@@ -87,16 +95,6 @@ def down(console: Console) -> int:
     elif any(local_aws.is_local_aws(service) for service in stopped):
         console.print("Local AWS kept its buckets and tables in memory: they are gone.")
     return 0
-
-
-def _deliver_first_sample(bucket: str, console: Console) -> None:
-    import boto3
-
-    s3 = boto3.client("s3")
-    if "Versions" in s3.list_object_versions(Bucket=bucket, Prefix=f"{delivery.STREAMS}/", MaxKeys=1):
-        return
-    console.print("The source bucket has never had a stream file; the first run gets sample data.")
-    delivery.deliver(delivery.write_sample(), bucket, console)
 
 
 def _prepare_metadata_database() -> None:

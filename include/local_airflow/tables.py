@@ -24,7 +24,7 @@ def report_tables(report: Mapping[str, Any]) -> RenderableType:
     parts.append(_files_table(report["files"]))
     if report["days"]:
         parts.append(_days_table(report["days"]))
-    parts += [_catalog_line(name, catalog) for name, catalog in report["catalogs"].items()]
+    parts += [_catalog_line(name, catalog) for name, catalog in report.get("catalogs", {}).items()]
     if report["ignored_keys"]:
         parts.append(_cell(f"Ignored objects: {', '.join(report['ignored_keys'])}"))
     return Group(*parts)
@@ -51,7 +51,10 @@ def shown_days(report: Mapping[str, Any]) -> list[str]:
 
 
 def _totals_table(totals: Mapping[str, Any]) -> Table:
-    columns = ("files", "archived", "quarantined", "rows", "valid", "rejected", "new", "repeated")
+    # Without a valid row nothing was counted as new; files are left only when they changed during the run.
+    columns = ["files", "archived", "quarantined", "rows", "valid", "rejected"]
+    columns += [column for column in ("new", "repeated") if column in totals]
+    columns += ["left"] * bool(totals.get("left"))
     table = _table("Run report")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)

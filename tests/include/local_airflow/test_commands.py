@@ -31,13 +31,15 @@ def test_run_on_a_wrong_folder_fails_before_anything_starts(
     assert recorded_services() == []
 
 
-@pytest.mark.parametrize("command", ["run", "up"])
+@pytest.mark.parametrize(
+    ("command", "options"), [("run", []), ("up", ["--web-port", "1"])], ids=["run", "up"]
+)
 def test_taken_port_of_local_aws_is_named_with_the_remedy(
-    command: str, local_dir: Path, capfd: pytest.CaptureFixture[str]
+    command: str, options: list[str], local_dir: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        assert main([command, "--aws-port", str(port)]) == 1
+        assert main([command, "--aws-port", str(port), *options]) == 1
 
     message = capfd.readouterr().err
     assert f"Port {port}, which local AWS needs, is taken" in message
@@ -107,14 +109,20 @@ def test_down_twice_says_that_nothing_was_running(local_dir: Path, tmp_path: Pat
     ]
 
 
-def test_help_and_simple_errors_come_without_airflow() -> None:
+def test_simple_errors_and_down_come_without_airflow(tmp_path: Path) -> None:
     program = """
 import sys
+from pathlib import Path
+from include.local_airflow import services
 from include.local_airflow.__main__ import main
+
+services.LOCAL_DIR = Path(sys.argv[1])
 main(["run", "/no/such/folder"])
 main(["down"])
 print(sorted({"airflow", "boto3", "moto", "pandas"} & set(sys.modules)))
 """
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
 
-    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    assert done.stdout.splitlines() == ["Nothing was running.", "[]"], done.stderr

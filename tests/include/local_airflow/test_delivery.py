@@ -115,3 +115,25 @@ def test_what_was_left_out_is_said(make_folder: MakeFolder, s3: Any, console: Co
         "songs/s.csv",
         "users/u.csv",
     ]
+
+
+def test_sample_goes_only_into_a_bucket_that_never_had_a_stream_file(
+    s3: Any, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "LOCAL_DIR", tmp_path)
+    s3.put_object(Bucket="source", Key="songs/s.csv", Body=b"")
+
+    delivery.deliver_sample_if_first("source", console)
+
+    keys = [item["Key"] for item in s3.list_objects_v2(Bucket="source", Prefix="streams/")["Contents"]]
+    assert (
+        keys
+        == [f"streams/{file.name}" for file in sorted((tmp_path / "sample_data/streams").iterdir())]
+        != []
+    )
+
+    for key in keys:
+        s3.delete_object(Bucket="source", Key=key)
+    delivery.deliver_sample_if_first("source", console)
+
+    assert "Contents" not in s3.list_objects_v2(Bucket="source", Prefix="streams/")

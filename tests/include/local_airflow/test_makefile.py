@@ -26,7 +26,8 @@ def project(tmp_path: Path) -> Path:
 
 def _make(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # Not the variables of a make that runs these tests.
-    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name and name != "DATA"}
+    ours = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "DATA", "AWS_PORT", "WEB_PORT", "PYTHON")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run(["make", *arguments], cwd=project, env=environment, capture_output=True, text=True)
 
 

@@ -21,6 +21,7 @@ def _report(**changes: Any) -> dict[str, Any]:
             "files": 3,
             "archived": 2,
             "quarantined": 1,
+            "left": 0,
             "rows": 1234567,
             "valid": 1234000,
             "rejected": 567,
@@ -86,11 +87,25 @@ def test_report_shows_totals_reasons_files_days_and_catalogs(console: Console) -
     assert ["Catalog songs: 89,741 rows from 1 file (no_duration 3)"] in rows
 
 
-def test_report_without_a_valid_row_has_no_days(console: Console) -> None:
-    text = "\n".join(_lines(console, report_tables(_report(days={}))))
+def test_report_without_a_valid_row_has_files_and_reasons_only(console: Console) -> None:
+    report = _report(days={})
+    del report["catalogs"], report["totals"]["new"], report["totals"]["repeated"]
 
-    assert "Listens per day" not in text
-    assert "streams/bad.csv" in text
+    lines = _lines(console, report_tables(report))
+
+    assert ["3", "2", "1", "1,234,567", "1,234,000", "567"] in [_cells(line) for line in lines]
+    assert any("streams/bad.csv" in line for line in lines)
+    assert "Listens per day" not in "\n".join(lines)
+
+
+def test_files_that_changed_during_the_run_are_counted(console: Console) -> None:
+    report = _report()
+    report["totals"]["left"] = 2
+
+    rows = [_cells(line) for line in _lines(console, report_tables(report))]
+
+    assert any(row[-1] == "left" for row in rows)
+    assert ["3", "2", "1", "1,234,567", "1,234,000", "567", "1,230,000", "4,000", "2"] in rows
 
 
 def test_quarantined_files_come_first_when_there_are_many(console: Console) -> None:

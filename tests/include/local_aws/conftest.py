@@ -1,17 +1,7 @@
 from collections.abc import Iterator
 
 import pytest
-from local_aws_support import REPOSITORY, SLOW_SERVER, GlueJob, make_glue_job, running_server
-
-
-@pytest.fixture(scope="session")
-def local_aws() -> Iterator[str]:
-    """The address of a local AWS that the tests share, started by a user with an account and a PYTHONPATH."""
-    with running_server(AWS_ACCESS_KEY_ID="of-the-user", AWS_PROFILE="x", PYTHONPATH=str(REPOSITORY)) as (
-        endpoint_url,
-        _,
-    ):
-        yield endpoint_url
+from local_aws_support import SLOW_SERVER, GlueJob, make_glue_job, running_server
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What the tests of local AWS share: a server in a process of its own, and Glue jobs in it."""
+"""A local AWS in a process of its own, and Glue jobs in it."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[1]
 ACTIVE_STATES = ("STARTING", "RUNNING", "STOPPING")
 
 # The start of a script that writes below its --OUTPUT, without the seconds that Spark takes.
