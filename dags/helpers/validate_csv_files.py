@@ -77,11 +77,14 @@ def validate_csv_files(combined: CombinedPart, config: PipelineConfig) -> Valida
             valid.close()
             rejected.close()
             accepted = {outcome["index"] for outcome in outcomes if outcome["disposition"] == "archive"}
-            with ParquetSink(VALID_SCHEMA) as kept:
-                for table in _tables(valid.path, accepted):
-                    kept.write(table)
-                if kept.rows:
-                    kept.upload(s3, bucket, part_key(run_key, "validated", number, "parquet"))
+            key = part_key(run_key, "validated", number, "parquet")
+            if any(outcome["disposition"] == "quarantine" and outcome["rows"] for outcome in outcomes):
+                with ParquetSink(VALID_SCHEMA) as kept:
+                    for table in _tables(valid.path, accepted):
+                        kept.write(table)
+                    kept.upload(s3, bucket, key)
+            else:
+                s3.upload_file(str(valid.path), bucket, key)
             csv_path = Path(folder) / "rejected.csv"
             if _write_rejected_rows(rejected.path, accepted, source_files, csv_path):
                 s3.upload_file(str(csv_path), bucket, part_key(run_key, "rejected", number, "csv"))
@@ -161,11 +164,7 @@ def parse_listen_times(texts: pd.Series[Any]) -> pd.Series[Any]:
         candidates = pc.if_else(well_formed, strings, pa.scalar(None, pa.string()))
         times = _cast(candidates, pa.timestamp("us"))
         if times is None:
-            times = _cast(candidates, LISTEN_TIME)
-        if times is None:
-            parsed = pd.to_datetime(
-                pd.Series(candidates.to_pandas()), format="ISO8601", utc=True, errors="coerce"
-            )
+            parsed = pd.to_datetime(candidates.to_pandas(), format="ISO8601", utc=True, errors="coerce")
             times = pa.array(parsed.dt.as_unit("us"), LISTEN_TIME)
     instants = pd.Series(times.cast(LISTEN_TIME), index=texts.index, dtype=pd.ArrowDtype(LISTEN_TIME))
     plausible = ((instants >= _EARLIEST) & (instants < _LATEST)).fillna(False)
@@ -213,7 +212,8 @@ def _counted(
 def _tables(path: Path, files: Collection[int]) -> Any:
     """Yield the Parquet file's rows of the given source files, in bounded pieces."""
     wanted = pa.array(sorted(files), pa.int32())
-    for batch in pq.ParquetFile(path).iter_batches(ROWS_PER_GROUP):
+    # With pre_buffer, Arrow's default, all that was read stays in memory until the end.
+    for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(ROWS_PER_GROUP):
         table = pa.Table.from_batches([batch])
         inside = pc.is_in(table["file"], wanted)
         yield table if pc.all(inside).as_py() else table.filter(inside)
