@@ -114,6 +114,7 @@ def unique_songs(songs: DataFrame) -> DataFrame:
 
     `is_first` marks the track's first row over all its genres.
     """
+    # One shuffle by track serves the grouping and the window.
     return (
         songs.repartition("track_id")
         .fillna(UNKNOWN, ["track_genre", "track_name", "artists"])
@@ -586,6 +587,7 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
+    """Run the job with these arguments, in the Spark session that exists or in a new one."""
     args = parse_arguments(argv)
     run(SparkSession.builder.appName("music_streaming_kpis").config(map=SPARK_CONF).getOrCreate(), args)
 

@@ -100,7 +100,8 @@ def history_problem(s3: S3Client, config: PipelineConfig, summary: GlueSummary, 
     own_keys = set(history_copies(summary).values())
     for day, counts in summary["days"].items():
         prefix = history_prefix(day)
-        present = set(list_sizes(s3, config.archive_bucket, prefix))
+        listed = list_sizes(s3, config.archive_bucket, prefix)
+        present = {key for key in listed if key.endswith(".parquet")}
         own = {key for key in own_keys if key.startswith(prefix)}
         expected = {prefix + name for name in counts["history_objects"]} | own
         unexpected, missing = present - expected, expected - present - (set() if added else own)

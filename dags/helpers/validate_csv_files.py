@@ -36,6 +36,7 @@ REJECTED_COLUMNS = ["source_file", "row", "reason", *STREAM_COLUMNS, "malformed_
 
 # ISO 8601 date and time, a blank or T between; up to 6 fraction digits; an offset or none.
 _LISTEN_TIME_PATTERN = r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}(:?\d{2})?)?$"
+_OFFSET_PATTERN = r"(Z|[+-]\d{2}(:?\d{2})?)$"
 # Outside these years a time is a fault of the sender's clock or format, not a listen.
 _EARLIEST = pd.Timestamp("1970-01-01", tz="UTC")
 _LATEST = pd.Timestamp("2200-01-01", tz="UTC")
@@ -164,6 +165,9 @@ def parse_listen_times(texts: pd.Series[Any]) -> pd.Series[Any]:
         candidates = pc.if_else(well_formed, strings, pa.scalar(None, pa.string()))
         times = _cast(candidates, pa.timestamp("us"))
         if times is None:
+            # Spelt out, since pandas gives a time without an offset that of an earlier one that has any.
+            in_utc = pc.binary_join_element_wise(candidates, "Z", "")
+            candidates = pc.if_else(pc.match_substring_regex(candidates, _OFFSET_PATTERN), candidates, in_utc)
             parsed = pd.to_datetime(candidates.to_pandas(), format="ISO8601", utc=True, errors="coerce")
             times = pa.array(parsed.dt.as_unit("us"), LISTEN_TIME)
     instants = pd.Series(times.cast(LISTEN_TIME), index=texts.index, dtype=pd.ArrowDtype(LISTEN_TIME))

@@ -319,7 +319,7 @@ def test_random_batches_agree_with_the_oracle(
 
 @contextmanager
 def spark_settings(spark: SparkSession, settings: dict[str, str]) -> Iterator[None]:
-    before = {name: spark.conf.get(name) for name in settings}
+    before = {name: str(spark.conf.get(name)) for name in settings}
     try:
         for name, value in settings.items():
             spark.conf.set(name, value)
