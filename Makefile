@@ -6,7 +6,9 @@ AWS_PORT ?= 5555
 WEB_PORT ?= 8083
 # As given: no $ in a path is make's to expand.
 override DATA := $(value DATA)
-export DATA
+override DATES := $(value DATES)
+override RUN := $(value RUN)
+export DATA DATES RUN
 
 # Packages of another environment must not mix with those of the lock.
 unexport PYTHONPATH PYTHONHOME
@@ -16,15 +18,21 @@ INSTALLED = .venv/.installed-from-lock
 COMMAND = .venv/bin/python -m include.local_airflow
 UV = uv==0.13.9
 
-.PHONY: help run up down test lint fix lock clean
+.PHONY: help run reprocess redrive up down test lint fix lock clean
 
 help: ## Say what each command does
 	@echo 'make COMMAND, where COMMAND is:'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
 	@echo 'Ports of local AWS and of the UI: AWS_PORT=$(AWS_PORT) WEB_PORT=$(WEB_PORT)'
 
 run: $(INSTALLED) ## Run the pipeline once on sample data, or on your own: make run DATA=folder
 	@$(COMMAND) run --aws-port '$(AWS_PORT)' -- "$$DATA"
+
+reprocess: $(INSTALLED) ## Compute days again with today's catalogs: make reprocess DATES=2024-06-25,2024-06-26 [DATA=folder]
+	@$(COMMAND) reprocess --aws-port '$(AWS_PORT)' -- "$$DATES" "$$DATA"
+
+redrive: $(INSTALLED) ## Bring back, corrected, what a run put into quarantine: make redrive [RUN=run_key]
+	@$(COMMAND) redrive --aws-port '$(AWS_PORT)' -- "$$RUN"
 
 up: $(INSTALLED) ## Start the pipeline under a scheduler, with Airflow's UI on WEB_PORT
 	@$(COMMAND) up --aws-port '$(AWS_PORT)' --web-port '$(WEB_PORT)'

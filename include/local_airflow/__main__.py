@@ -1,4 +1,4 @@
-"""Command line: `python -m include.local_airflow run [DATA]`, `up` and `down`."""
+"""Command line: `python -m include.local_airflow`, the commands that the Makefile calls."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             from include.local_airflow.run import run
 
             return run(Path(arguments.data) if arguments.data else None, arguments.aws_port, console)
+
+        if arguments.command == "reprocess":
+            from include.local_airflow.reprocess import reprocess
+
+            data = Path(arguments.data) if arguments.data else None
+            return reprocess(arguments.dates, data, arguments.aws_port, console)
+        if arguments.command == "redrive":
+            from include.local_airflow.redrive import redrive
+
+            return redrive(arguments.run_key, arguments.aws_port, console)
 
         from include.local_airflow.scheduler import down, up
 
@@ -53,7 +63,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     up = commands.add_parser("up", help="start the pipeline under a scheduler, with Airflow's UI")
     commands.add_parser("down", help="stop all that run and up started")
-    for command in (run, up):
+    reprocess = commands.add_parser("reprocess", help="compute days again with today's catalogs")
+    reprocess.add_argument("dates", metavar="DATES", help="listen days such as 2024-06-25,2024-06-26")
+    reprocess.add_argument(
+        "data", nargs="?", metavar="DATA", help="folder with corrected songs/ or users/, uploaded first"
+    )
+    redrive = commands.add_parser("redrive", help="bring back, corrected, what a run put into quarantine")
+    redrive.add_argument(
+        "run_key", nargs="?", default="", metavar="RUN", help="run key; without it those that can be given"
+    )
+    for command in (run, up, reprocess, redrive):
         command.add_argument("--aws-port", type=_port, default=5555, help="port of local AWS (%(default)s)")
     up.add_argument("--web-port", type=_port, default=8083, help="port of Airflow's UI (%(default)s)")
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,17 +52,41 @@ def read_delivery(root: Path) -> Delivery:
             f"The folder {root} has no {', '.join(f'{name}/' for name in missing)}. It must hold {_LAYOUT}. "
             "Nothing was uploaded."
         )
-    files: dict[str, list[Path]] = {}
-    left_out: list[Path] = []
-    for name, suffixes in _SUFFIXES.items():
-        found = sorted(path for path in (root / name).rglob("*") if path.is_file())
-        files[name] = [path for path in found if path.name.endswith(suffixes)]
-        left_out += [path for path in found if not path.name.endswith(suffixes)]
-        if name != STREAMS and not files[name]:
+    folder = _list_files(root, _SUFFIXES)
+    for name in (SONGS, USERS):
+        if not folder.files[name]:
             raise UserError(
                 f"The folder {root / name} has no .csv file, and the pipeline cannot do without the {name} "
                 "catalog. Put it there and run again. Nothing was uploaded."
             )
+    return folder
+
+
+def read_catalogs(root: Path) -> Delivery:
+    """List what is to be uploaded from a folder with corrected catalogs: of `songs/`, `users/` or both.
+
+    Raises:
+        UserError: the folder is missing or has no catalog.
+    """
+    root = root.expanduser().resolve()
+    if not root.is_dir():
+        raise UserError(f"DATA={root} is not a folder. Name one with songs/ or users/ or both.")
+    folder = _list_files(root, (SONGS, USERS))
+    if not any(folder.files.values()):
+        raise UserError(
+            f"The folder {root} has no .csv file in songs/ or users/: no catalog to compute the days again "
+            "with. Nothing was uploaded."
+        )
+    return folder
+
+
+def _list_files(root: Path, names: Iterable[str]) -> Delivery:
+    files: dict[str, list[Path]] = {}
+    left_out: list[Path] = []
+    for name in names:
+        found = sorted(path for path in (root / name).rglob("*") if path.is_file())
+        files[name] = [path for path in found if path.name.endswith(_SUFFIXES[name])]
+        left_out += [path for path in found if not path.name.endswith(_SUFFIXES[name])]
     return Delivery(root, files, left_out)
 
 
@@ -72,6 +97,27 @@ def write_sample() -> Delivery:
     root = LOCAL_DIR / "sample_data"
     write_sample_data(root)
     return read_delivery(root)
+
+
+def deliver_sample_unless_others_wait(bucket: str, console: Console) -> None:
+    """Upload the sample data, unless stream files of another origin wait for a run: it is theirs then."""
+    import boto3
+
+    sample = write_sample()
+    own = {sample.key_of(file) for file in sample.files[STREAMS]}
+    pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{STREAMS}/")
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+    others = [key for key in keys if key.endswith(_SUFFIXES[STREAMS]) and key not in own]
+    if not others:
+        deliver(sample, bucket, console)
+        return
+    console.print(
+        Text(
+            f"Stream files that wait in s3://{bucket}/{STREAMS}/: {len(others):,} ({others[0]}"
+            f"{', ...' if others[1:] else ''}). The run takes them; no sample data is added."
+        ),
+        soft_wrap=True,
+    )
 
 
 def deliver_sample_if_first(bucket: str, console: Console) -> None:
@@ -99,8 +145,28 @@ def deliver(folder: Delivery, bucket: str, console: Console) -> None:
         console.print(Text(f"Left out, not .csv (streams also .csv.gz): {names}", style="yellow"))
 
 
+def show_other_catalog_files(folder: Delivery, bucket: str, console: Console) -> None:
+    """Say which catalog files the folder did not replace: they count too."""
+    import boto3
+
+    s3 = boto3.client("s3")
+    own = {folder.key_of(file) for files in folder.files.values() for file in files}
+    for name in (name for name, files in folder.files.items() if files):
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{name}/")
+        keys = {entry["Key"] for page in pages for entry in page.get("Contents", [])}
+        if others := sorted(key for key in keys - own if key.endswith(_SUFFIXES[STREAMS])):
+            console.print(
+                Text(
+                    f"Also in the {name} catalog: {', '.join(others)}. Where files differ, the first by name "
+                    "counts; a correction replaces a file of its own name only.",
+                    style="yellow",
+                ),
+                soft_wrap=True,
+            )
+
+
 def _upload(delivery: Delivery, s3: S3Client, bucket: str) -> None:
     # Catalogs first: a run that begins meanwhile must not find stream files without them.
     for name in (SONGS, USERS, STREAMS):
-        for file in delivery.files[name]:
+        for file in delivery.files.get(name, []):
             s3.upload_file(str(file), bucket, delivery.key_of(file))

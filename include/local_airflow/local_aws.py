@@ -14,6 +14,24 @@ START_TIMEOUT_SECONDS = 60
 _SERVICE_PREFIX = "local_aws_"
 
 
+def require_running(aws_port: int) -> None:
+    """Check that local AWS runs.
+
+    Raises:
+        UserError: it does not; what it held is gone, so starting it anew would not help.
+    """
+    if Service(f"{_SERVICE_PREFIX}{aws_port}").process() is None:
+        raise UserError(
+            f"Local AWS is not running on port {aws_port}, so there is no data of an earlier run. "
+            f"First: make run{port_option(aws_port)}"
+        )
+
+
+def port_option(aws_port: int) -> str:
+    """Return what a make command needs to find local AWS on the port: nothing on the default port."""
+    return "" if aws_port == DEFAULT_PORT else f" AWS_PORT={aws_port}"
+
+
 def ensure_running(aws_port: int, environment: dict[str, str], command: str, console: Console) -> bool:
     """Start local AWS unless it runs, and wait until it answers.
 

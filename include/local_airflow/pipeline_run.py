@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from include.local_airflow.environment import DAG_ID, DAGS_DIR
 from include.local_airflow.errors import UserError
@@ -33,13 +33,16 @@ class Outcome:
 
 
 def run_pipeline(
-    on_start: Callable[[str], None], on_end: Callable[[str, str, float | None], None]
+    on_start: Callable[[str], None],
+    on_end: Callable[[str, str, float | None], None],
+    conf: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Run the DAG once in a new Airflow, whose home and settings are in the environment already.
 
     Args:
         on_start: called with the task's label when it begins.
         on_end: called with label, state and seconds when it has ended (no seconds: it never began).
+        conf: the run's parameters, as in the trigger form of the UI.
 
     Raises:
         UserError: the DAG cannot be imported.
@@ -53,7 +56,7 @@ def run_pipeline(
     dag = _load_dag()
     progress = TaskProgress(on_start, on_end)
     get_listener_manager().add_listener(progress)  # type: ignore[no-untyped-call]
-    dag_run = dag.test()
+    dag_run = dag.test(run_conf=dict(conf or {}))
 
     order = [task.task_id for task in dag.topological_sort()]
     instances = sorted(dag_run.get_task_instances(), key=lambda ti: (order.index(ti.task_id), ti.map_index))
@@ -74,10 +77,13 @@ def run_pipeline(
 def _create_metadata_database() -> None:
     from airflow.utils import db
 
-    # Alembic's configuration adds a handler to the root logger, and every line would be logged twice.
-    handlers = list(logging.getLogger().handlers)
+    # Alembic's configuration adds a handler to the root logger, and every line would be logged twice. It also
+    # raises its level, and what hooks and helpers log, the Glue job's output above all, would be left out.
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
     db.initdb(load_connections=False)
-    logging.getLogger().handlers[:] = handlers
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def _load_dag() -> DAG:

@@ -33,6 +33,8 @@ STATE_STYLES = {"success": "green", "failed": "red", "retry": "yellow", "upstrea
 def run(data: Path | None, aws_port: int, console: Console) -> int:
     """Deliver the folder (sample data if None), run the DAG to its end and print report and KPIs.
 
+    Sample data does not join stream files that wait already, such as those that `make redrive` put back.
+
     Returns:
         0 when the run ended well or had nothing to do, 1 when it failed.
 
@@ -44,25 +46,35 @@ def run(data: Path | None, aws_port: int, console: Console) -> int:
     local_aws.ensure_running(aws_port, environment, "run", console)
     replace_environment(environment)
     resources = local_aws.deploy(aws_port, console)
-    delivery.deliver(folder or delivery.write_sample(), resources["SOURCE_BUCKET_NAME"], console)
+    bucket = resources["SOURCE_BUCKET_NAME"]
+    if folder:
+        delivery.deliver(folder, bucket, console)
+    else:
+        delivery.deliver_sample_unless_others_wait(bucket, console)
+    return run_dag({}, aws_port, resources, console)
 
+
+def run_dag(conf: Mapping[str, str], aws_port: int, resources: Mapping[str, str], console: Console) -> int:
+    """Run the DAG to its end with these parameters and print report and KPIs; return the exit status."""
     log = LOGS_DIR / f"run-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.log"
     console.print(Text(f"Airflow runs the DAG; its log is {log}"), soft_wrap=True)
     with tempfile.TemporaryDirectory(dir=LOCAL_DIR, prefix="airflow-run-") as home:
         replace_environment(
             airflow_environment(os.environ, aws_port, resources, Path(home)) | {"SENSOR_TIMEOUT_MINUTES": "0"}
         )
-        outcome = _run_with_progress(log, console)
-        report = _show_results(outcome, resources, console)
+        outcome = _run_with_progress(conf, log, console)
+        # Airflow's logging is set up by now: what the AWS clients say goes to the log, too.
+        with output_to(log):
+            report = _show_results(outcome, resources, console)
     # What the user needs most comes last: the error, or how to go on.
+    bucket = resources["SOURCE_BUCKET_NAME"]
     if outcome.state == "failed" or (outcome.state == "success" and report is None):
         _show_what_next(aws_port, resources, report, console)
         _show_failure(outcome, log, console)
-        bucket = resources["SOURCE_BUCKET_NAME"]
-        console.print(f"Files that are still in s3://{bucket}/streams/ are taken by the next make run.")
+        if not conf:
+            console.print(f"Files that are still in s3://{bucket}/streams/ are taken by the next make run.")
         return 1
     if outcome.state == "skipped":
-        bucket = resources["SOURCE_BUCKET_NAME"]
         console.print(
             f"\n[yellow]Skipped:[/] there was nothing to do. Stream files are .csv or .csv.gz and come to "
             f"s3://{bucket}/streams/. Put some into the streams/ folder of your DATA and run again.",
@@ -74,7 +86,7 @@ def run(data: Path | None, aws_port: int, console: Console) -> int:
     return 0
 
 
-def _run_with_progress(log: Path, console: Console) -> Outcome:
+def _run_with_progress(conf: Mapping[str, str], log: Path, console: Console) -> Outcome:
     with output_to(log), spinner(console, "Airflow is starting") as shown:
         from include.local_airflow.pipeline_run import run_pipeline
 
@@ -87,7 +99,7 @@ def _run_with_progress(log: Path, console: Console) -> Outcome:
                 line.append(f"{seconds:{22 - len(state)}.1f} s")
             console.print(line)
 
-        return run_pipeline(on_start, on_end)
+        return run_pipeline(on_start, on_end, conf)
 
 
 def _show_results(outcome: Outcome, resources: Mapping[str, str], console: Console) -> dict[str, Any] | None:
@@ -125,7 +137,11 @@ def _show_what_next(
     from include.sample_data import FIRST_DAY
 
     day = max(report["days"], default=FIRST_DAY) if report else FIRST_DAY
-    port = "" if aws_port == local_aws.DEFAULT_PORT else f" AWS_PORT={aws_port}"
+    port = local_aws.port_option(aws_port)
+    quarantined = tables.quarantine_line(report) if report else None
+    if report and quarantined:
+        command = f"make redrive RUN={report['run_key']}{port}"
+        console.print(Text(f"\n{quarantined}. To correct it and bring it back: {command}"), soft_wrap=True)
     console.print(
         Text(
             f"""

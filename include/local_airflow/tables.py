@@ -16,14 +16,21 @@ SHOWN_FILES = 12
 
 
 def report_tables(report: Mapping[str, Any]) -> RenderableType:
-    """Return files, rows, rejected rows by reason, days and catalogs of a run report."""
+    """Return files, rows, rejected rows by reason, days and catalogs of a run report.
+
+    A run that computed days again had no files: it has the days' listens and what changed in the table.
+    """
     totals = report["totals"]
-    parts: list[RenderableType] = [_totals_table(totals)]
-    if totals["rejected_by_reason"]:
-        parts.append(_reasons_table(totals["rejected_by_reason"]))
-    parts.append(_files_table(report["files"]))
-    if report["days"]:
-        parts.append(_days_table(report["days"]))
+    parts: list[RenderableType] = []
+    if report.get("reprocess_dates"):
+        parts.append(_computed_again_table(report))
+    else:
+        parts.append(_totals_table(totals))
+        if totals["rejected_by_reason"]:
+            parts.append(_reasons_table(totals["rejected_by_reason"]))
+        parts.append(_files_table(report["files"]))
+        if report["days"]:
+            parts.append(_days_table(report["days"]))
     parts += [_catalog_line(name, catalog) for name, catalog in report.get("catalogs", {}).items()]
     if report["ignored_keys"]:
         parts.append(_cell(f"Ignored objects: {', '.join(report['ignored_keys'])}"))
@@ -45,6 +52,15 @@ def kpi_tables(items_by_day: Mapping[str, Sequence[Mapping[str, Any]]], more_day
     return Group(*parts)
 
 
+def quarantine_line(report: Mapping[str, Any]) -> str | None:
+    """Return how much the run put into quarantine, or None if it was nothing."""
+    files = sum(file["disposition"] == "quarantine" for file in report["files"])
+    rows = sum(file["rejected"] for file in report["files"] if file["disposition"] == "archive")
+    parts = [f"{files:,} file{'s' * (files != 1)}"] * bool(files)
+    parts += [f"{rows:,} row{'s' * (rows != 1)} of other files"] * bool(rows)
+    return f"In quarantine: {' and '.join(parts)}" if parts else None
+
+
 def shown_days(report: Mapping[str, Any]) -> list[str]:
     """Return the last days of the report, oldest first."""
     return sorted(report["days"])[-SHOWN_DAYS:]
@@ -60,6 +76,22 @@ def _totals_table(totals: Mapping[str, Any]) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_row(*(_number(totals[column]) for column in columns))
     return table
+
+
+def _computed_again_table(report: Mapping[str, Any]) -> RenderableType:
+    table = _table("Days computed again")
+    table.add_column("day", no_wrap=True)
+    table.add_column("listens", justify="right", no_wrap=True)
+    days = report["days"]
+    shown = shown_days(report)
+    for day in shown:
+        table.add_row(day, _number(days[day]["total"]))
+    written, deleted = report["kpi_items_written"], report["kpi_items_deleted"]
+    parts: list[RenderableType] = [table]
+    if len(days) > len(shown):
+        parts.append(_cell(f"... and {len(days) - len(shown):,} earlier days, all in the run report"))
+    parts.append(_cell(f"KPI items: {_number(written)} written, {_number(deleted)} deleted"))
+    return Group(*parts)
 
 
 def _reasons_table(rejected_by_reason: Mapping[str, int]) -> Table:

@@ -64,6 +64,37 @@ def test_one_port_for_two_servers_is_refused(local_dir: Path, capfd: pytest.Capt
     assert "cannot both have port 8083" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["", ""], "DATES must say which days"),
+        ([" , "], "DATES must say which days"),
+        (["2024-06-25,yesterday"], "DATES has 'yesterday'"),
+        (["2024-02-30"], "DATES has '2024-02-30'"),
+        (["20240625"], "DATES has '20240625'"),
+        (["2024-06-25", "/no/such/folder"], "DATA=/no/such/folder is not a folder"),
+        (["2024-06-25"], "Local AWS is not running on port 5999, so there is no data"),
+    ],
+)
+def test_reprocess_fails_before_anything_starts(
+    arguments: list[str], message: str, local_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reprocess", "--aws-port", "5999", "--", *arguments]) == 1
+
+    assert message in capfd.readouterr().err
+    assert recorded_services() == []
+
+
+@pytest.mark.parametrize("run_key", ["", "some-run"])
+def test_redrive_without_local_aws_says_what_to_do_first(
+    run_key: str, local_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["redrive", "--aws-port", "5999", "--", run_key]) == 1
+
+    assert "First: make run AWS_PORT=5999" in capfd.readouterr().err
+    assert recorded_services() == []
+
+
 @pytest.mark.parametrize("port", ["abc", "0", "65536", "-1"])
 def test_what_is_no_port_is_refused(port: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -118,6 +149,8 @@ from include.local_airflow.__main__ import main
 
 services.LOCAL_DIR = Path(sys.argv[1])
 main(["run", "/no/such/folder"])
+main(["reprocess", "no day"])
+main(["redrive", "some-run"])
 main(["down"])
 print(sorted({"airflow", "boto3", "moto", "pandas"} & set(sys.modules)))
 """

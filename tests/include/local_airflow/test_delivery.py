@@ -88,6 +88,58 @@ def test_home_folder_may_be_written_as_a_tilde(
     assert delivery.read_delivery(Path("~/my data")).root == root.resolve()
 
 
+def test_corrected_catalogs_are_those_of_songs_and_users(make_folder: MakeFolder) -> None:
+    root = make_folder("streams/a.csv", "songs/s.csv", "songs/notes.txt", "users/u.csv")
+
+    folder = delivery.read_catalogs(root)
+
+    assert {name: [folder.key_of(file) for file in files] for name, files in folder.files.items()} == {
+        "songs": ["songs/s.csv"],
+        "users": ["users/u.csv"],
+    }
+    assert [folder.key_of(file) for file in folder.left_out] == ["songs/notes.txt"]
+
+
+def test_one_corrected_catalog_is_enough_and_the_other_stays(
+    make_folder: MakeFolder, s3: Any, console: Console
+) -> None:
+    s3.put_object(Bucket="source", Key="users/u.csv", Body=b"as it was")
+
+    delivery.deliver(delivery.read_catalogs(make_folder("songs/s.csv", "streams/a.csv")), "source", console)
+
+    objects = [item["Key"] for item in s3.list_objects_v2(Bucket="source")["Contents"]]
+    assert objects == ["songs/s.csv", "users/u.csv"]
+    assert s3.get_object(Bucket="source", Key="users/u.csv")["Body"].read() == b"as it was"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        pytest.param(["streams/a.csv"], r"no \.csv file in songs/ or users/.*Nothing", id="streams only"),
+        pytest.param(["songs/s.parquet", "users/"], r"no \.csv file in songs/ or users/", id="no CSV"),
+        pytest.param([], r"DATA=.*my data is not a folder", id="no folder"),
+    ],
+)
+def test_folder_without_a_catalog_is_named(make_folder: MakeFolder, names: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        delivery.read_catalogs(make_folder(*names))
+
+
+def test_catalog_files_that_a_correction_does_not_replace_are_named(
+    make_folder: MakeFolder, s3: Any, console: Console
+) -> None:
+    folder = delivery.read_catalogs(make_folder("songs/s.csv"))
+    delivery.deliver(folder, "source", console)
+    s3.put_object(Bucket="source", Key="users/u.csv")
+    delivery.show_other_catalog_files(folder, "source", console)
+    assert "Also" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+    s3.put_object(Bucket="source", Key="songs/older.csv")
+    delivery.show_other_catalog_files(folder, "source", console)
+
+    assert "Also in the songs catalog: songs/older.csv." in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_second_delivery_adds_files_and_new_versions(
     make_folder: MakeFolder, s3: Any, console: Console
 ) -> None:
@@ -137,3 +189,35 @@ def test_sample_goes_only_into_a_bucket_that_never_had_a_stream_file(
     delivery.deliver_sample_if_first("source", console)
 
     assert "Contents" not in s3.list_objects_v2(Bucket="source", Prefix="streams/")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "is_delivered"),
+    [
+        pytest.param([], True, id="nothing waits"),
+        pytest.param(["streams/streams1.csv"], True, id="left of a delivery of the sample"),
+        pytest.param(["streams/redriven/run/a.csv"], False, id="put back from quarantine"),
+        pytest.param(["streams/streams1.csv", "streams/own.csv.gz"], False, id="a file of the user's own"),
+        pytest.param(["streams/notes.txt", "songs/own.csv"], True, id="no stream file"),
+    ],
+)
+def test_sample_does_not_join_files_of_another_origin(
+    waiting: list[str],
+    is_delivered: bool,
+    s3: Any,
+    console: Console,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery, "LOCAL_DIR", tmp_path)
+    for key in waiting:
+        s3.put_object(Bucket="source", Key=key, Body=b"waits")
+
+    delivery.deliver_sample_unless_others_wait("source", console)
+
+    keys = {item["Key"] for item in s3.list_objects_v2(Bucket="source").get("Contents", [])}
+    sample = {path.relative_to(tmp_path / "sample_data").as_posix() for path in tmp_path.rglob("*.csv")}
+    assert keys == ({*waiting} | sample if is_delivered else {*waiting})
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert ("no sample data is added" in text) is not is_delivered
+    assert all(key in text for key in waiting if not is_delivered and "streams1" not in key)

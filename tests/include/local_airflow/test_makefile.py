@@ -26,7 +26,17 @@ def project(tmp_path: Path) -> Path:
 
 def _make(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # Not the variables of a make that runs these tests.
-    ours = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "DATA", "AWS_PORT", "WEB_PORT", "PYTHON")
+    ours = (
+        "MAKEFLAGS",
+        "MAKELEVEL",
+        "MAKEOVERRIDES",
+        "DATA",
+        "DATES",
+        "RUN",
+        "AWS_PORT",
+        "WEB_PORT",
+        "PYTHON",
+    )
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run(["make", *arguments], cwd=project, env=environment, capture_output=True, text=True)
 
@@ -34,7 +44,19 @@ def _make(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command(project: Path) -> None:
     listed = [line.split()[0] for line in _make(project).stdout.splitlines() if line.startswith("  ")]
 
-    assert listed == ["help", "run", "up", "down", "test", "lint", "fix", "lock", "clean"]
+    assert listed == [
+        "help",
+        "run",
+        "reprocess",
+        "redrive",
+        "up",
+        "down",
+        "test",
+        "lint",
+        "fix",
+        "lock",
+        "clean",
+    ]
 
 
 def test_environment_is_made_once_and_again_when_it_is_not_whole(project: Path) -> None:
@@ -76,17 +98,33 @@ def test_wrong_python_is_an_error_with_the_remedy(project: Path, python: str) ->
 
 @pytest.mark.parametrize("data", ["with space", "$HOME", "a$b", 'quo"te', "it's", "`id`"])
 def test_data_folder_is_handed_on_as_it_is(project: Path, data: str) -> None:
-    (project / ".venv" / "bin").mkdir(parents=True)
-    python = project / ".venv" / "bin" / "python"
-    python.write_text('#!/bin/sh\nfor argument in "$@"; do printf "<%s>" "$argument"; done\n')
-    python.chmod(0o755)
-    (project / STAMP).touch()
+    _install_python_that_shows_its_arguments(project)
 
     done = _make(project, "run", f"DATA={data}")
 
     assert done.stdout == f"<-m><include.local_airflow><run><--aws-port><5555><--><{data}>"
 
 
+def test_days_and_run_key_are_handed_on_as_they_are(project: Path) -> None:
+    _install_python_that_shows_its_arguments(project)
+    start = "<-m><include.local_airflow>"
+
+    done = _make(project, "reprocess", "DATES=2024-06-25, $x", "DATA=my data", "AWS_PORT=1")
+    assert done.stdout == f"{start}<reprocess><--aws-port><1><--><2024-06-25, $x><my data>"
+    assert _make(project, "reprocess").stdout == f"{start}<reprocess><--aws-port><5555><--><><>"
+
+    assert _make(project, "redrive", "RUN=a$b").stdout == f"{start}<redrive><--aws-port><5555><--><a$b>"
+    assert _make(project, "redrive").stdout == f"{start}<redrive><--aws-port><5555><--><>"
+
+
 def test_down_makes_no_environment(project: Path) -> None:
     assert _make(project, "down").stdout == "Nothing was running.\n"
     assert not (project / ".venv").exists()
+
+
+def _install_python_that_shows_its_arguments(project: Path) -> None:
+    python = project / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nfor argument in "$@"; do printf "<%s>" "$argument"; done\n')
+    python.chmod(0o755)
+    (project / STAMP).touch()

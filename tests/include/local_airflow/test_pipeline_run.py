@@ -23,11 +23,11 @@ from airflow.exceptions import AirflowFailException, AirflowSkipException
 
 
 @task
-def numbers():
+def numbers(*, params=None):
     print("printed by a task")
     if os.environ["BEHAVIOUR"] == "nothing to do":
         raise AirflowSkipException
-    return [1, 2]
+    return params["numbers"]
 
 
 @task(retries=1, retry_delay=timedelta(hours=1))
@@ -46,7 +46,12 @@ def total(doubled):
     return sum(doubled)
 
 
-@dag(dag_id="music_streaming_pipeline", schedule=None, start_date=datetime(2024, 1, 1, tzinfo=UTC))
+@dag(
+    dag_id="music_streaming_pipeline",
+    schedule=None,
+    start_date=datetime(2024, 1, 1, tzinfo=UTC),
+    params={"numbers": [1, 2]},
+)
 def pipeline():
     total(double.expand(number=numbers()))
 
@@ -71,7 +76,7 @@ def on_end(label, state, seconds):
 
 try:
     with output_to(folder / "run.log"):
-        outcome = pipeline_run.run_pipeline(lambda label: None, on_end)
+        outcome = pipeline_run.run_pipeline(lambda label: None, on_end, json.loads(sys.argv[2]))
     console.print_json(json.dumps({**vars(outcome), "ended": ended}))
 except UserError as error:
     console.print_json(json.dumps({"error": str(error)}))
@@ -85,10 +90,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _run(folder: Path, behaviour: str = "") -> dict[str, Any]:
+def _run(folder: Path, behaviour: str = "", conf: dict[str, Any] | None = None) -> dict[str, Any]:
     environment = airflow_environment(os.environ, 5555, {"BEHAVIOUR": behaviour}, folder / "home")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder)],
+        [sys.executable, "-c", PROGRAM, str(folder), json.dumps(conf or {})],
         env=environment,
         capture_output=True,
         text=True,
@@ -114,6 +119,12 @@ def test_every_task_of_a_good_run_is_reported_once(folder: Path) -> None:
     ]
     assert outcome["run_id"].startswith("manual__")
     assert "printed by a task" in (folder / "run.log").read_text()
+
+
+def test_parameters_reach_the_tasks(folder: Path) -> None:
+    outcome = _run(folder, conf={"numbers": [5]})
+
+    assert sorted(label for label, _, _ in outcome["ended"]) == ["double [0]", "numbers", "total"]
 
 
 def test_failed_run_names_the_task_and_its_error(folder: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
-from include.local_airflow.tables import kpi_tables, report_tables, shown_days
+from include.local_airflow.tables import kpi_tables, quarantine_line, report_tables, shown_days
 
 
 def _file(key: str, **changes: Any) -> dict[str, Any]:
@@ -128,6 +128,62 @@ def test_last_days_are_shown_when_there_are_many(console: Console) -> None:
     shown = [_cells(line)[0] for line in lines if "2024-06-" in line]
     assert shown == shown_days(report) == [f"2024-06-{day}" for day in range(24, 31)]
     assert "... and 23 earlier days, all in the run report" in lines
+
+
+def _report_of_days_computed_again(days: int) -> dict[str, Any]:
+    counts = {"rows_read": 0, "new": 0, "repeated": 0, "total": 12345, "version": 3}
+    totals = dict.fromkeys(_report()["totals"], 0) | {"rejected_by_reason": {}}
+    return _report(
+        totals=totals,
+        files=[],
+        days={f"2024-06-{day:02}": counts for day in range(1, days + 1)},
+        reprocess_dates=[f"2024-06-{day:02}" for day in range(1, days + 1)],
+        kpi_items_written=2300,
+        kpi_items_deleted=4,
+    )
+
+
+def test_days_computed_again_have_listens_and_changed_items_but_no_files(console: Console) -> None:
+    lines = _lines(console, report_tables(_report_of_days_computed_again(2)))
+
+    rows = [_cells(line) for line in lines]
+    assert ["2024-06-01", "12,345"] in rows
+    assert ["2024-06-02", "12,345"] in rows
+    assert "KPI items: 2,300 written, 4 deleted" in lines
+    assert ["Catalog songs: 89,741 rows from 1 file (no_duration 3)"] in rows
+    assert not {"Run report", "Stream files", "Listens per day"} & {line.strip() for line in lines}
+
+
+def test_last_days_computed_again_are_shown_when_there_are_many(console: Console) -> None:
+    lines = _lines(console, report_tables(_report_of_days_computed_again(30)))
+
+    assert [_cells(line)[0] for line in lines if "2024-06-" in line] == [
+        f"2024-06-{day}" for day in range(24, 31)
+    ]
+    assert "... and 23 earlier days, all in the run report" in lines
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        pytest.param([_file("a", rejected=0)], None, id="nothing"),
+        pytest.param([], None, id="no files"),
+        pytest.param([_file("a", rejected=1)], "In quarantine: 1 row of other files", id="a row"),
+        pytest.param(
+            [_file("a", rejected=0), _file("b", disposition="quarantine", rejected=50)],
+            "In quarantine: 1 file",
+            id="a file with its rows",
+        ),
+        pytest.param(
+            [_file("a", rejected=1200)] + 2 * [_file("b", disposition="quarantine")],
+            "In quarantine: 2 files and 1,200 rows of other files",
+            id="both",
+        ),
+        pytest.param([_file("a", disposition="left", rejected=0)], None, id="left for the next run"),
+    ],
+)
+def test_what_is_in_quarantine_is_said(files: list[dict[str, Any]], line: str | None) -> None:
+    assert quarantine_line(_report(files=files)) == line
 
 
 def test_kpis_show_genres_of_each_day_and_songs_of_the_last(console: Console) -> None:

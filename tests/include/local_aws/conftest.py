@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from local_aws_support import SLOW_SERVER, GlueJob, make_glue_job, running_server
 
 
