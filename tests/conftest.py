@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+
 from local_aws_support import REPOSITORY, running_server
 
 # Airflow reads its settings once, when it is imported: a home of the tests' own, nothing of the developer's.

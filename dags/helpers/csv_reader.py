@@ -27,6 +27,7 @@ BLOCK_BYTES = 4 * 1024**2
 HEADER_BYTES = 1024**2
 # Arrow reads on without a pause while it meets only malformed records; this bounds what is kept of them.
 MAX_MALFORMED_TOGETHER = 200_000
+MAX_MALFORMED_CHARACTERS = 32 * 1024**2
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -75,17 +76,22 @@ class CsvReader:
 
     def __iter__(self) -> Iterator[CsvBatch]:
         """Yield the records in file order, in batches of a few MiB."""
-        if not self._rest.strip(b"\r\n"):
-            self._rest += self._stream.read(1)
-            if not self._rest.strip(b"\r\n"):
+        # A first block of nothing but blank lines would be the end of the file to Arrow.
+        while not self._rest.strip(b"\r\n"):
+            self._rest = self._stream.read(BLOCK_BYTES)
+            if not self._rest:
                 return
+        self._rest = self._rest.lstrip(b"\r\n")
         self._stream.push_back(self._rest)
         pending: list[MalformedRecord] = []
+        characters = 0
 
         def keep_malformed(record: Any) -> str:
-            if len(pending) == MAX_MALFORMED_TOGETHER:
+            nonlocal characters
+            characters = characters + len(record.text) if pending else len(record.text)
+            if len(pending) == MAX_MALFORMED_TOGETHER or characters > MAX_MALFORMED_CHARACTERS:
                 self._stream.failure = FileRejectedError(
-                    f"{MAX_MALFORMED_TOGETHER:,} records together have not the header's number of fields, "
+                    f"{len(pending):,} records together have not the header's number of fields, "
                     f"first record {pending[0].row}: {pending[0].text[:100]!r}"
                 )
                 return "error"

@@ -178,11 +178,15 @@ class GlueKpiJobOperator(GlueJobOperator):
     def _output_is_current(self, config: PipelineConfig) -> bool:
         from helpers.aws import s3_client
         from helpers.errors import ReconciliationError
-        from helpers.glue_output import history_problem, read_summary
+        from helpers.glue_output import check_summary, history_problem, read_summary
+        from helpers.manifest import read_input_manifest
 
         s3 = s3_client()
         try:
-            problem = history_problem(s3, config, read_summary(s3, config, self.batch_id), added=False)
+            summary = read_summary(s3, config, self.batch_id)
+            rows = read_input_manifest(s3, config, self.batch_id)["listens"]["rows"]
+            check_summary(s3, config, summary, rows)
+            problem = history_problem(s3, config, summary, added=False)
         except ReconciliationError as error:
             problem = str(error)
         if problem:

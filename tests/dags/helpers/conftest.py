@@ -1,0 +1,102 @@
+"""What the tests of the helpers share: a pipeline of the test's own in the local AWS of all tests."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.httpsession import URLLib3Session
+from botocore.loaders import JSONFileLoader
+from pipeline_support import Pipeline, Wire
+
+from helpers.config import PipelineConfig
+from include.local_airflow.environment import airflow_environment
+from include.local_aws.provision import _TemplateLoader
+from local_aws_support import REPOSITORY
+
+OPTIONAL_SETTINGS = (
+    "GLUE_WORKER_TYPE",
+    "GLUE_NUMBER_OF_WORKERS",
+    "SENSOR_TIMEOUT_MINUTES",
+    "MAX_REJECTED_FRACTION",
+    "ARCHIVE_STORAGE_CLASS",
+    "ALERT_SNS_TOPIC_ARN",
+)
+MakePipeline = Callable[..., Pipeline]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clients_are_made_quickly() -> Iterator[None]:
+    """Spare what each hook does anew: parse large JSON files, look for its caller in pytest's long stack."""
+    load = cache(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: load(path))
+        patch.setattr(AwsBaseHook, "_get_caller", lambda _: "tests")
+        yield
+
+
+@pytest.fixture
+def make_pipeline(local_aws: str, monkeypatch: pytest.MonkeyPatch) -> MakePipeline:
+    """Makes new buckets and a new table, and sets the environment so that the helpers use them."""
+
+    def make(versioned: bool = True) -> Pipeline:
+        name = f"t{uuid.uuid4().hex[:10]}"
+        names = {
+            "SOURCE_BUCKET_NAME": f"{name}-source",
+            "INTERMEDIATE_BUCKET_NAME": f"{name}-intermediate",
+            "ARCHIVE_BUCKET_NAME": f"{name}-archive",
+            "KPI_TABLE_NAME": name,
+            "GLUE_JOB_NAME": name,
+            "GLUE_ROLE_NAME": f"{name}-role",
+        }
+        port = int(local_aws.rpartition(":")[2])
+        environment = airflow_environment({}, port, names, Path(os.environ["AIRFLOW_HOME"]))
+        for variable, value in environment.items():
+            monkeypatch.setenv(variable, value)
+        for variable in OPTIONAL_SETTINGS:
+            monkeypatch.delenv(variable, raising=False)
+        pipeline = Pipeline(local_aws, PipelineConfig.from_env())
+        for variable, bucket in names.items():
+            if variable.endswith("BUCKET_NAME"):
+                pipeline.s3.create_bucket(Bucket=bucket)
+                if versioned:
+                    pipeline.s3.put_bucket_versioning(
+                        Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
+                    )
+        pipeline.dynamodb.create_table(TableName=name, **table_shape())
+        return pipeline
+
+    return make
+
+
+@cache
+def table_shape() -> dict[str, Any]:
+    template = yaml.load((REPOSITORY / "include" / "stack.yaml").read_text(), Loader=_TemplateLoader)
+    table = template["Resources"]["KpiTable"]["Properties"]
+    parts = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+    return {part: table[part] for part in parts}
+
+
+@pytest.fixture
+def pipeline(make_pipeline: MakePipeline) -> Pipeline:
+    """A pipeline with versioned buckets, as `include/stack.yaml` makes them."""
+    return make_pipeline()
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    """The requests that all AWS clients send."""
+    wire = Wire()
+    send = URLLib3Session.send
+
+    def observed(session: URLLib3Session, request: AWSPreparedRequest) -> AWSResponse:
+        return wire.handle(request, lambda request: send(session, request))
+
+    monkeypatch.setattr(URLLib3Session, "send", observed)
+    return wire

@@ -1,0 +1,39 @@
+import pytest
+from pipeline_support import RUN_KEY, Pipeline
+
+from helpers.delete_intermediate_bucket_files import delete_intermediate_bucket_files
+from helpers.errors import ReconciliationError
+from helpers.run_key import report_key
+
+OTHERS = ("artifacts/glue_script.py", f"runs/{RUN_KEY}-other/input/manifest.json", "runs/other/a")
+
+
+@pytest.fixture(autouse=True)
+def _temporary_objects(pipeline: Pipeline) -> None:
+    for key in (f"runs/{RUN_KEY}/input/manifest.json", f"runs/{RUN_KEY}/combined/a", *OTHERS):
+        pipeline.put(pipeline.config.intermediate_bucket, key, b"content")
+
+
+def test_objects_of_the_complete_run_are_deleted_and_no_others(pipeline: Pipeline) -> None:
+    pipeline.put(pipeline.config.archive_bucket, report_key(RUN_KEY), {"status": "complete"})
+
+    assert delete_intermediate_bucket_files(RUN_KEY, pipeline.config) == 2
+
+    assert set(pipeline.objects(pipeline.config.intermediate_bucket)) == set(OTHERS)
+    assert set(pipeline.archived()) == {report_key(RUN_KEY)}
+
+
+def test_clearing_the_task_finds_nothing_more_to_delete(pipeline: Pipeline) -> None:
+    pipeline.put(pipeline.config.archive_bucket, report_key(RUN_KEY), {"status": "complete"})
+    delete_intermediate_bucket_files(RUN_KEY, pipeline.config)
+
+    assert delete_intermediate_bucket_files(RUN_KEY, pipeline.config) == 0
+
+
+def test_objects_of_a_run_without_report_are_kept(pipeline: Pipeline) -> None:
+    before = pipeline.objects(pipeline.config.intermediate_bucket)
+
+    with pytest.raises(ReconciliationError, match=r"has no report .* Clear archive_streams_data"):
+        delete_intermediate_bucket_files(RUN_KEY, pipeline.config)
+
+    assert pipeline.objects(pipeline.config.intermediate_bucket) == before

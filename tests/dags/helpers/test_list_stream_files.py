@@ -1,0 +1,195 @@
+from typing import Any
+
+import pytest
+from airflow.exceptions import AirflowSkipException
+from hypothesis import given
+from hypothesis import strategies as st
+from pipeline_support import GOOD, RUN_ID, RUN_KEY, Pipeline, Wire, answer_after_commit, streams
+
+from helpers import list_stream_files as module
+from helpers.errors import BadInputError
+from helpers.list_stream_files import MAX_PARTS, PART_BYTES, PART_FILES, group_into_parts, list_stream_files
+from helpers.run_key import manifest_key
+
+
+def manifest(pipeline: Pipeline) -> Any:
+    return pipeline.archived_json(manifest_key(RUN_KEY))
+
+
+class TestListStreamFiles:
+    def test_manifest_pins_the_current_versions_of_streams_and_catalogs(self, pipeline: Pipeline) -> None:
+        pipeline.upload("streams/b.csv", "old")
+        newest = [
+            pipeline.upload("streams/2024/a b+ü.csv.gz", "a"),
+            pipeline.upload("streams/b.csv", streams(GOOD)),
+        ]
+        catalogs = [pipeline.upload("songs/songs.csv", "s"), pipeline.upload("users/users.csv.gz", "u")]
+
+        parts = list_stream_files(RUN_ID, pipeline.config)
+
+        assert parts == [{"run_key": RUN_KEY, "part": 0}]
+        written = manifest(pipeline)
+        assert written.pop("frozen_at").endswith("+00:00")
+        assert written == {
+            "run_key": RUN_KEY,
+            "dag_run_id": RUN_ID,
+            "streams": newest,
+            "songs": catalogs[:1],
+            "users": catalogs[1:],
+            "ignored_keys": [],
+            "parts": [[0, 1]],
+        }
+
+    def test_retry_works_on_the_first_list_though_files_have_come_changed_and_gone(
+        self, pipeline: Pipeline
+    ) -> None:
+        pipeline.upload_catalogs()
+        pipeline.upload("streams/a.csv", streams(GOOD))
+        pipeline.upload("streams/b.csv", streams(GOOD))
+        parts = list_stream_files(RUN_ID, pipeline.config)
+        first = manifest(pipeline)
+        pipeline.upload("streams/a.csv", streams(GOOD, GOOD))
+        pipeline.upload("streams/c.csv", streams(GOOD))
+        for key in ("streams/b.csv", "songs/songs.csv"):
+            pipeline.s3.delete_object(Bucket=pipeline.config.source_bucket, Key=key)
+
+        assert list_stream_files(RUN_ID, pipeline.config) == parts
+        assert manifest(pipeline) == first
+
+    def test_attempt_whose_answer_was_lost_works_on_its_own_list(
+        self, pipeline: Pipeline, wire: Wire
+    ) -> None:
+        pipeline.upload_catalogs()
+        pipeline.upload("streams/a.csv", streams(GOOD))
+        wire.once("PUT", answer_after_commit(503))
+
+        assert list_stream_files(RUN_ID, pipeline.config) == [{"run_key": RUN_KEY, "part": 0}]
+        assert [version["key"] for version in manifest(pipeline)["streams"]] == ["streams/a.csv"]
+
+    def test_two_attempts_at_a_time_work_on_one_list(
+        self, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pipeline.upload_catalogs()
+        pipeline.upload("streams/a.csv", streams(GOOD))
+        freeze = module.freeze
+
+        def freeze_after_the_other(*arguments: Any) -> Any:
+            frozen = freeze(*arguments)
+            monkeypatch.setattr(module, "freeze", freeze)
+            pipeline.upload("streams/b.csv", streams(GOOD))
+            list_stream_files(RUN_ID, pipeline.config)
+            return frozen
+
+        monkeypatch.setattr(module, "freeze", freeze_after_the_other)
+        monkeypatch.setattr(module, "PART_FILES", 1)
+
+        # the other one was first, and it saw two files
+        assert len(list_stream_files(RUN_ID, pipeline.config)) == 2
+        assert len(manifest(pipeline)["streams"]) == 2
+
+    def test_other_run_lists_for_itself(self, pipeline: Pipeline) -> None:
+        pipeline.upload_catalogs()
+        pipeline.upload("streams/a.csv", streams(GOOD))
+        list_stream_files("other", pipeline.config)
+        pipeline.upload("streams/b.csv", streams(GOOD))
+        list_stream_files(RUN_ID, pipeline.config)
+
+        assert [version["key"] for version in manifest(pipeline)["streams"]] == [
+            "streams/a.csv",
+            "streams/b.csv",
+        ]
+
+    def test_keys_that_are_no_csv_are_recorded_and_left(self, pipeline: Pipeline) -> None:
+        pipeline.upload_catalogs()
+        for key in ("streams/", "streams/a.json", "streams/a.csv.tmp", "streams/a.CSV", "streams/csv"):
+            pipeline.upload(key, "")
+        pipeline.upload("streams/a.csv", streams(GOOD))
+
+        list_stream_files(RUN_ID, pipeline.config)
+
+        assert [version["key"] for version in manifest(pipeline)["streams"]] == ["streams/a.csv"]
+        assert manifest(pipeline)["ignored_keys"] == [
+            "streams/",
+            "streams/a.CSV",
+            "streams/a.csv.tmp",
+            "streams/a.json",
+            "streams/csv",
+        ]
+
+    @pytest.mark.parametrize("keys", [[], ["streams/", "streams/a.json"]], ids=["no file", "no CSV"])
+    def test_run_without_a_csv_is_skipped_and_leaves_nothing(
+        self, pipeline: Pipeline, keys: list[str]
+    ) -> None:
+        pipeline.upload_catalogs()
+        for key in keys:
+            pipeline.upload(key, "")
+
+        with pytest.raises(AirflowSkipException, match=r"No CSV file under .*/streams/: nothing to do"):
+            list_stream_files(RUN_ID, pipeline.config)
+
+        assert pipeline.archived() == {}
+
+    @pytest.mark.parametrize(
+        ("missing", "column"), [("songs", "track_id, track_name, artists"), ("users", "user_id, user_name")]
+    )
+    def test_missing_catalog_is_named_with_its_columns_and_nothing_is_frozen(
+        self, pipeline: Pipeline, missing: str, column: str
+    ) -> None:
+        pipeline.upload("streams/a.csv", streams(GOOD))
+        pipeline.upload_catalogs()
+        pipeline.s3.delete_object(Bucket=pipeline.config.source_bucket, Key=f"{missing}/{missing}.csv")
+        pipeline.upload(f"{missing}/readme.txt", "no CSV")
+
+        with pytest.raises(
+            BadInputError, match=f"No CSV file under .*/{missing}/: upload .* {column}.* clear"
+        ):
+            list_stream_files(RUN_ID, pipeline.config)
+
+        assert pipeline.archived() == {}
+
+    def test_files_of_an_unversioned_bucket_are_pinned_by_etag(self, make_pipeline: Any) -> None:
+        pipeline = make_pipeline(versioned=False)
+        pipeline.upload_catalogs()
+        version = pipeline.upload("streams/a.csv", streams(GOOD))
+
+        list_stream_files(RUN_ID, pipeline.config)
+
+        assert manifest(pipeline)["streams"] == [version]
+        assert version["version_id"] is None
+
+
+class TestGroupIntoParts:
+    @pytest.mark.parametrize(
+        ("sizes", "parts"),
+        [
+            pytest.param([], [], id="nothing"),
+            pytest.param([0], [[0]], id="empty file"),
+            pytest.param([4, 6, 1], [[0, 1], [2]], id="full to the byte"),
+            pytest.param([4, 7, 1], [[0], [1, 2]], id="one byte too many"),
+            pytest.param([1, 50, 1], [[0], [1], [2]], id="large file alone"),
+        ],
+    )
+    def test_files_are_grouped_in_order(self, sizes: list[int], parts: list[list[int]]) -> None:
+        assert group_into_parts(sizes, part_bytes=10) == parts
+
+    @given(st.lists(st.integers(0, 3 * PART_BYTES), max_size=3000))
+    def test_every_file_is_in_exactly_one_part_of_a_bounded_size(self, sizes: list[int]) -> None:
+        parts = group_into_parts(sizes)
+
+        assert [index for part in parts for index in part] == list(range(len(sizes)))
+        assert all(len(part) <= PART_FILES for part in parts)
+        limit = max(PART_BYTES, 2 * sum(sizes) // MAX_PARTS)
+        assert all(len(part) == 1 or sum(sizes[index] for index in part) <= limit for part in parts)
+
+    @pytest.mark.parametrize(
+        "sizes",
+        [
+            pytest.param([1] * 10_000, id="10,000 small files"),
+            pytest.param([PART_BYTES] * 10_000, id="10,000 files of a part's size"),
+            pytest.param([PART_BYTES // 2 + 1] * 10_000, id="10,000 files of half a part's size"),
+            pytest.param([1, 2 * PART_BYTES] * 5_000, id="small and large in turn"),
+            pytest.param([0] * 3_000_000, id="3,000,000 empty files"),
+        ],
+    )
+    def test_there_are_never_more_parts_than_airflow_maps_over(self, sizes: list[int]) -> None:
+        assert len(group_into_parts(sizes)) <= 1000

@@ -1,0 +1,149 @@
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ConnectionClosedError
+from pipeline_support import RUN_ID, Pipeline, Wire, answer, fail
+
+from helpers.notify_failure import failure_message, notify_failure
+from local_aws_support import connect
+
+DENIED = "<ErrorResponse><Error><Code>AuthorizationError</Code><Message>no</Message></Error></ErrorResponse>"
+
+
+def failed(task_id: str = "trigger_glue_job", exception: Any = "Glue ended FAILED") -> Any:
+    """The context that Airflow gives to the callback of a failed task."""
+    task_instance = SimpleNamespace(
+        dag_id="music_streaming_pipeline",
+        task_id=task_id,
+        try_number=3,
+        log_url="http://localhost:8083/dags/music_streaming_pipeline/grid?task_id=trigger_glue_job",
+    )
+    return {"task_instance": task_instance, "run_id": RUN_ID, "exception": exception}
+
+
+@dataclass
+class Topic:
+    arn: str
+    sqs: Any
+    queue_url: str
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Take what has arrived at a subscriber of the topic."""
+        received = self.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10)
+        return [json.loads(message["Body"]) for message in received.get("Messages", [])]
+
+
+@pytest.fixture
+def topic(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic]:
+    """A topic with a subscriber, named by the variable."""
+    sns, sqs = (connect(service, pipeline.endpoint_url) for service in ("sns", "sqs"))
+    name = pipeline.config.kpi_table
+    arn = sns.create_topic(Name=name)["TopicArn"]
+    queue_url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]
+    sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=attributes["QueueArn"])
+    monkeypatch.setenv("ALERT_SNS_TOPIC_ARN", arn)
+    yield Topic(arn, sqs, queue_url)
+    sqs.delete_queue(QueueUrl=queue_url)
+    sns.delete_topic(TopicArn=arn)
+
+
+def test_subscriber_reads_what_failed_and_why_and_where_to_look(topic: Topic) -> None:
+    context = failed(exception=ValueError("Glue job run jr_1 ended FAILED: no manifest"))
+
+    notify_failure(context)
+
+    [message] = topic.messages()
+    assert message["TopicArn"] == topic.arn
+    assert message["Subject"] == "music_streaming_pipeline: trigger_glue_job failed"
+    assert message["Message"].splitlines()[:5] == [
+        "DAG:    music_streaming_pipeline",
+        f"Run:    {RUN_ID}",
+        "Task:   trigger_glue_job (try 3)",
+        "Reason: Glue job run jr_1 ended FAILED: no manifest",
+        f"Log:    {context['task_instance'].log_url}",
+    ]
+    assert "clear the failed task" in message["Message"]
+
+
+@pytest.mark.parametrize("value", [None, "", "  "], ids=["not set", "empty", "blank"])
+def test_nothing_is_sent_without_a_topic(
+    topic: Topic, wire: Wire, monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    if value is None:
+        monkeypatch.delenv("ALERT_SNS_TOPIC_ARN")
+    else:
+        monkeypatch.setenv("ALERT_SNS_TOPIC_ARN", value)
+
+    notify_failure(failed())
+
+    assert wire.requests == []
+    assert topic.messages() == []
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param(answer(403, DENIED), id="access denied"),
+        pytest.param(fail(ValueError("anything else")), id="other error"),
+    ],
+)
+def test_message_that_cannot_be_sent_is_logged_and_hides_no_failure(
+    topic: Topic, wire: Wire, caplog: pytest.LogCaptureFixture, trouble: Any
+) -> None:
+    wire.once("POST", trouble)
+
+    with caplog.at_level(logging.WARNING):
+        notify_failure(failed())
+
+    assert wire.count("POST") == 1
+    assert topic.messages() == []
+    assert f"No alert was sent to {topic.arn}" in caplog.text
+
+
+def test_topic_that_does_not_exist_is_logged_and_hides_no_failure(
+    topic: Topic, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALERT_SNS_TOPIC_ARN", f"{topic.arn}-gone")
+
+    with caplog.at_level(logging.WARNING):
+        notify_failure(failed())
+
+    assert f"No alert was sent to {topic.arn}-gone" in caplog.text
+    assert "NotFound" in caplog.text
+
+
+def test_connection_that_breaks_is_tried_again(topic: Topic, wire: Wire) -> None:
+    wire.once("POST", fail(ConnectionClosedError(endpoint_url="sns")))
+
+    notify_failure(failed())
+
+    assert len(topic.messages()) == 1
+
+
+def test_long_names_and_reasons_are_cut_to_what_sns_takes(topic: Topic) -> None:
+    context = failed(task_id="t" * 200, exception="x" * 300_000)
+
+    notify_failure(context)
+
+    [message] = topic.messages()
+    assert len(message["Subject"]) == 100
+    assert message["Subject"].startswith("music_streaming_pipeline: ttt")
+    assert len(message["Message"].encode()) < 256 * 1024
+    assert "x" * 1000 in message["Message"]
+    assert context["task_instance"].log_url in message["Message"], "what follows a long reason is still there"
+
+
+def test_failure_without_an_exception_has_a_message_too(topic: Topic) -> None:
+    context = failed()
+    del context["exception"]
+
+    assert "Reason: None" in failure_message(context)[1]
+    notify_failure(context)
+
+    assert len(topic.messages()) == 1

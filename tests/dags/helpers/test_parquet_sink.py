@@ -1,0 +1,71 @@
+import pyarrow as pa
+import pytest
+from pipeline_support import Pipeline, read_parquet
+from pyarrow import parquet as pq
+
+from helpers import parquet_sink
+from helpers.aws import s3_client
+from helpers.parquet_sink import ParquetSink
+
+SCHEMA = pa.schema([("number", pa.int64()), ("text", pa.string())])
+
+
+def table(*numbers: int | None) -> pa.Table:
+    return pa.table({"number": numbers, "text": [str(number) for number in numbers]}, schema=SCHEMA)
+
+
+def test_uploaded_object_holds_all_rows_in_order(pipeline: Pipeline) -> None:
+    bucket = pipeline.config.intermediate_bucket
+    pipeline.put(bucket, "a.parquet", b"of an earlier attempt")
+
+    with ParquetSink(SCHEMA) as sink:
+        sink.write(table(1, None))
+        sink.write(table())
+        sink.write(table(3))
+        sink.upload(s3_client(), bucket, "a.parquet")
+
+    assert sink.rows == 3
+    assert read_parquet(pipeline.objects(bucket)["a.parquet"]).equals(table(1, None, 3))
+
+
+def test_sink_without_rows_is_a_file_with_the_schema() -> None:
+    with ParquetSink(SCHEMA) as sink:
+        sink.close()
+
+        assert pq.read_table(sink.path).equals(table())
+
+
+def test_small_tables_are_collected_into_row_groups_of_a_useful_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_sink, "ROWS_PER_GROUP", 4)
+
+    with ParquetSink(SCHEMA) as sink:
+        for number in range(10):
+            sink.write(table(number))
+        sink.close()
+
+        file = pq.ParquetFile(sink.path)
+        groups = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
+        assert groups == [4, 4, 2]
+
+
+def test_temporary_file_is_gone_after_an_error() -> None:
+    sinks = []
+
+    def fail() -> None:
+        with ParquetSink(SCHEMA) as sink:
+            sinks.append(sink)
+            sink.write(table(1))
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
+
+    assert not sinks[0].path.parent.exists()
+
+
+def test_rows_of_another_schema_are_refused() -> None:
+    with ParquetSink(SCHEMA) as sink:
+        sink.write(pa.table({"number": ["1"], "text": ["1"]}))
+
+        with pytest.raises(ValueError, match=r"[Ss]chema"):
+            sink.close()

@@ -1,0 +1,182 @@
+import json
+from typing import Any
+
+import pytest
+from airflow.exceptions import AirflowFailException
+from pipeline_support import DAY, RUN_ID, RUN_KEY, SONGS, Pipeline, read_parquet
+
+from helpers.errors import BadInputError
+from helpers.manifest import MovedInput
+from helpers.prepare_reprocessing import parse_dates, prepare_reprocessing
+from helpers.run_key import manifest_key, report_key
+
+NEXT_DAY = "2024-06-26"
+
+
+@pytest.fixture
+def with_history(pipeline: Pipeline) -> Pipeline:
+    """A pipeline with catalogs and the listens of two days."""
+    pipeline.upload_catalogs()
+    for day in (DAY, NEXT_DAY):
+        pipeline.put(
+            pipeline.config.archive_bucket, f"listens/listen_date={day}/b__part-0.parquet", b"listens"
+        )
+    return pipeline
+
+
+def prepare(pipeline: Pipeline, dates: str) -> MovedInput:
+    return prepare_reprocessing(RUN_ID, dates, pipeline.config)
+
+
+def input_manifest(pipeline: Pipeline) -> Any:
+    return json.loads(pipeline.intermediate()["input/manifest.json"])
+
+
+def run_manifest(pipeline: Pipeline) -> Any:
+    return json.loads(pipeline.archived()[manifest_key(RUN_KEY)])
+
+
+def moved_songs(pipeline: Pipeline) -> list[str]:
+    table = read_parquet(pipeline.intermediate()["input/songs/part-00000.parquet"])
+    names: list[str] = table["track_name"].to_pylist()
+    return names
+
+
+class TestDates:
+    @pytest.mark.parametrize(
+        ("text", "days"),
+        [
+            (DAY, [DAY]),
+            (f"{NEXT_DAY},{DAY}", [DAY, NEXT_DAY]),
+            (f"{DAY},{DAY}", [DAY]),
+            (f" {DAY} , {NEXT_DAY},\n", [DAY, NEXT_DAY]),
+            (f"{DAY} {NEXT_DAY}", [DAY, NEXT_DAY]),
+            ("2024-02-29", ["2024-02-29"]),
+        ],
+        ids=["one", "in order", "given twice", "blanks and commas", "only a blank between", "leap day"],
+    )
+    def test_days_are_read(self, text: str, days: list[str]) -> None:
+        assert parse_dates(text) == days
+
+    @pytest.mark.parametrize(
+        "wrong",
+        ["2024-06-31", "2023-02-29", "25.06.2024", "2024-6-25", "yesterday", "2024-06-25T00:00:00"],
+    )
+    def test_what_is_no_day_is_named(self, wrong: str) -> None:
+        with pytest.raises(BadInputError) as error:
+            parse_dates(f"{DAY},{wrong}")
+
+        assert f"has {wrong!r}, which is not a day in the form YYYY-MM-DD" in str(error.value)
+
+    @pytest.mark.parametrize("wrong", ["20240625", "2024-W26-2"])
+    def test_day_in_another_form_of_iso_8601_is_refused_as_promised(self, wrong: str) -> None:
+        with pytest.raises(BadInputError, match=wrong):
+            parse_dates(wrong)
+
+    @pytest.mark.parametrize("text", [" ", ",", ""])
+    def test_no_day_at_all_is_an_error(self, text: str) -> None:
+        with pytest.raises(BadInputError, match="reprocess_dates has ''"):
+            parse_dates(text)
+
+
+class TestPrepareReprocessing:
+    def test_glue_gets_the_days_and_todays_catalogs_and_no_listens(self, with_history: Pipeline) -> None:
+        moved = prepare(with_history, f"{NEXT_DAY},{DAY}")
+
+        manifest = input_manifest(with_history)
+        assert moved == {"run_key": RUN_KEY, "rows": 0}
+        assert manifest["run_key"] == RUN_KEY
+        assert manifest["reprocess_dates"] == [DAY, NEXT_DAY]
+        assert manifest["listens"] == {"objects": [], "rows": 0}
+        assert manifest["outcomes"] == []
+        assert (manifest["songs"]["objects"], manifest["songs"]["rows"]) == (["songs/part-00000.parquet"], 2)
+        assert (manifest["users"]["objects"], manifest["users"]["rows"]) == (["users/part-00000.parquet"], 2)
+        assert moved_songs(with_history) == ["One", "Two"]
+        assert with_history.intermediate().keys() == {
+            "input/manifest.json",
+            "input/songs/part-00000.parquet",
+            "input/users/part-00000.parquet",
+        }
+
+    def test_run_is_recorded_without_files_and_with_the_versions_of_the_catalogs(
+        self, with_history: Pipeline
+    ) -> None:
+        with_history.upload("streams/new.csv", "of no concern")
+        songs = with_history.upload("songs/songs.csv", SONGS)
+
+        prepare(with_history, DAY)
+
+        manifest = run_manifest(with_history)
+        assert (manifest["run_key"], manifest["dag_run_id"]) == (RUN_KEY, RUN_ID)
+        assert (manifest["streams"], manifest["parts"]) == ([], [])
+        assert manifest["songs"] == [songs]
+        assert manifest["frozen_at"] == input_manifest(with_history)["frozen_at"]
+        assert "streams/new.csv" in with_history.source_keys()
+
+    def test_retry_takes_the_catalogs_that_the_first_attempt_froze(self, with_history: Pipeline) -> None:
+        prepare(with_history, DAY)
+        frozen = run_manifest(with_history)
+        with_history.upload("songs/songs.csv", SONGS.replace("One", "Another"))
+        with_history.upload("songs/more.csv", SONGS)
+
+        prepare(with_history, DAY)
+
+        assert run_manifest(with_history) == frozen
+        assert input_manifest(with_history)["frozen_at"] == frozen["frozen_at"]
+        assert moved_songs(with_history) == ["One", "Two"]
+
+    def test_retry_after_a_wrong_catalog_takes_what_was_frozen_and_says_so_again(
+        self, with_history: Pipeline
+    ) -> None:
+        with_history.upload("songs/songs.csv", "track_id,track_name\n")
+
+        for _ in range(2):
+            with pytest.raises(BadInputError, match=r"songs/songs\.csv cannot be used: .*artists"):
+                prepare(with_history, DAY)
+            with_history.upload("songs/songs.csv", SONGS)
+
+        assert "input/manifest.json" not in with_history.intermediate()
+
+    @pytest.mark.parametrize(
+        ("dates", "named"),
+        [
+            (f"{DAY},2024-06-01,{NEXT_DAY},2024-06-02", "No listens of 2024-06-01, 2024-06-02 are in"),
+            (f"{DAY},someday", "'someday'"),
+        ],
+        ids=["without history", "no day"],
+    )
+    def test_wrong_days_are_named_and_nothing_is_written(
+        self, with_history: Pipeline, dates: str, named: str
+    ) -> None:
+        archived = with_history.archived()
+
+        with pytest.raises(AirflowFailException, match=named):
+            prepare(with_history, dates)
+
+        assert with_history.archived() == archived
+        assert with_history.intermediate() == {}
+
+    @pytest.mark.parametrize("catalog", ["songs", "users"])
+    def test_missing_catalog_is_named_and_nothing_is_written(
+        self, with_history: Pipeline, catalog: str
+    ) -> None:
+        with_history.s3.delete_object(
+            Bucket=with_history.config.source_bucket, Key=f"{catalog}/{catalog}.csv"
+        )
+
+        with pytest.raises(BadInputError, match=f"No CSV file under s3://.*/{catalog}/"):
+            prepare(with_history, DAY)
+
+        assert manifest_key(RUN_KEY) not in with_history.archived()
+        assert with_history.intermediate() == {}
+
+    @pytest.mark.parametrize("dates", [DAY, "2024-06-01"], ids=["as before", "day without history"])
+    def test_complete_run_changes_nothing(self, with_history: Pipeline, dates: str) -> None:
+        with_history.put(with_history.config.archive_bucket, report_key(RUN_KEY), {"run_key": RUN_KEY})
+        archived = with_history.archived()
+
+        moved = prepare(with_history, dates)
+
+        assert moved == {"run_key": RUN_KEY, "rows": 0}
+        assert with_history.archived() == archived
+        assert with_history.intermediate() == {}

@@ -1,0 +1,218 @@
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from airflow.exceptions import AirflowRescheduleException, AirflowSkipException
+from pipeline_support import GOOD, RUN_ID, RUN_KEY, Pipeline, Wire, answer, streams
+
+from helpers.config import AWS_CONN_ID
+from helpers.errors import ConfigurationError
+from helpers.list_stream_files import list_stream_files
+from helpers.run_key import manifest_key, run_key_of
+from helpers.sense_streaming_data import StreamingDataSensor
+
+DENIED = '{"__type": "AccessDeniedException", "message": "no"}'
+
+
+@pytest.fixture
+def sense(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Lets the sensor look once, as in the DAG, in a task that has waited for so many minutes."""
+
+    def look(waited: float = 0, run_id: str = RUN_ID) -> None:
+        first_start = datetime.now(UTC) - timedelta(minutes=waited)
+        # Airflow reads from its database when the task first began to wait.
+        monkeypatch.setattr("airflow.sensors.base._orig_start_date", lambda **_: first_start)
+        sensor = StreamingDataSensor(
+            task_id="sense_streaming_data",
+            aws_conn_id=AWS_CONN_ID,
+            mode="reschedule",
+            poke_interval=60,
+            soft_fail=True,
+        )
+        task_instance = SimpleNamespace(
+            dag_id="dag", task_id=sensor.task_id, run_id=run_id, map_index=-1, try_number=1, max_tries=0
+        )
+        sensor.execute({"run_id": run_id, "ti": task_instance})  # type: ignore[typeddict-item]
+
+    return look
+
+
+class TestFiles:
+    @pytest.mark.parametrize("key", ["streams/a.csv", "streams/a.csv.gz", "streams/2024/06/a b.csv"])
+    def test_stream_file_ends_the_wait(self, pipeline: Pipeline, sense: Any, key: str) -> None:
+        pipeline.upload(key, streams(GOOD))
+
+        sense()
+
+    @pytest.mark.parametrize(
+        "key", ["streams/", "streams/README.txt", "songs/songs.csv", "old/streams/a.csv"]
+    )
+    def test_other_objects_do_not_end_it(self, pipeline: Pipeline, sense: Any, key: str) -> None:
+        pipeline.upload(key, "")
+
+        with pytest.raises(AirflowRescheduleException):
+            sense()
+
+    def test_file_that_is_there_when_the_time_is_over_is_no_reason_to_skip(
+        self, pipeline: Pipeline, sense: Any
+    ) -> None:
+        pipeline.upload("streams/a.csv", streams(GOOD))
+
+        sense(waited=10_000)
+
+
+class TestTimeout:
+    @pytest.mark.parametrize(
+        ("setting", "waits", "skips"),
+        [(None, 59, 61), ("5", 4, 6), ("0.5", 0, 1)],
+        ids=["default", "minutes", "half a minute"],
+    )
+    def test_run_is_skipped_when_nothing_has_come_for_the_time_of_the_settings(
+        self,
+        pipeline: Pipeline,
+        sense: Any,
+        monkeypatch: pytest.MonkeyPatch,
+        setting: str | None,
+        waits: float,
+        skips: float,
+    ) -> None:
+        if setting:
+            monkeypatch.setenv("SENSOR_TIMEOUT_MINUTES", setting)
+
+        with pytest.raises(AirflowRescheduleException):
+            sense(waited=waits)
+        with pytest.raises(AirflowSkipException):
+            sense(waited=skips)
+
+
+class TestListedRun:
+    def test_run_whose_files_are_listed_goes_on_though_they_are_archived(
+        self, pipeline: Pipeline, sense: Any
+    ) -> None:
+        pipeline.upload_catalogs()
+        pipeline.upload("streams/a.csv", streams(GOOD))
+        list_stream_files(RUN_ID, pipeline.config)
+        pipeline.s3.delete_object(Bucket=pipeline.config.source_bucket, Key="streams/a.csv")
+
+        sense(waited=10_000)
+
+    def test_list_of_another_run_counts_for_nothing(self, pipeline: Pipeline, sense: Any) -> None:
+        other = f"{RUN_ID}_2"
+        pipeline.put(pipeline.config.archive_bucket, manifest_key(run_key_of(other)), {"run_key": other})
+
+        with pytest.raises(AirflowRescheduleException):
+            sense()
+        sense(run_id=other)
+
+    def test_resources_are_checked_even_so(self, pipeline: Pipeline, sense: Any) -> None:
+        pipeline.put(pipeline.config.archive_bucket, manifest_key(RUN_KEY), {"run_key": RUN_KEY})
+        pipeline.dynamodb.delete_table(TableName=pipeline.config.kpi_table)
+
+        with pytest.raises(ConfigurationError, match="KPI_TABLE_NAME"):
+            sense()
+
+
+class TestConfiguration:
+    """With `soft_fail` Airflow skips where a poke fails for good; a wrong setting must not be skipped."""
+
+    @pytest.fixture(autouse=True)
+    def _stream_file(self, pipeline: Pipeline) -> None:
+        pipeline.upload("streams/a.csv", streams(GOOD))
+
+    @pytest.fixture(autouse=True)
+    def _short_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Between the SDK's attempts."""
+        monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))
+
+    @pytest.fixture
+    def bucket(self, pipeline: Pipeline, variable: str) -> str:
+        attributes = {
+            "SOURCE_BUCKET_NAME": pipeline.config.source_bucket,
+            "INTERMEDIATE_BUCKET_NAME": pipeline.config.intermediate_bucket,
+            "ARCHIVE_BUCKET_NAME": pipeline.config.archive_bucket,
+        }
+        return attributes[variable]
+
+    @pytest.mark.parametrize(
+        "variable", ["SOURCE_BUCKET_NAME", "INTERMEDIATE_BUCKET_NAME", "ARCHIVE_BUCKET_NAME"]
+    )
+    class TestBucket:
+        def test_missing_one_is_named_with_its_variable(
+            self, sense: Any, monkeypatch: pytest.MonkeyPatch, variable: str
+        ) -> None:
+            monkeypatch.setenv(variable, "no-such-bucket")
+
+            with pytest.raises(
+                ConfigurationError, match=f"'no-such-bucket', named by {variable}, does not exist"
+            ):
+                sense()
+
+        def test_one_that_may_not_be_used_is_named_with_its_variable(
+            self, sense: Any, wire: Wire, variable: str, bucket: str
+        ) -> None:
+            wire.once(f"/{bucket}", answer(403))
+
+            with pytest.raises(ConfigurationError, match=f"'{bucket}', named by {variable}, may not be used"):
+                sense()
+
+        def test_one_that_does_not_answer_is_asked_again(
+            self, sense: Any, wire: Wire, variable: str, bucket: str
+        ) -> None:
+            wire.once(f"/{bucket}", answer(503))
+
+            sense()
+
+            heads = [urlsplit(request.url).path for request in wire.requests if request.method == "HEAD"]
+            assert heads.count(f"/{bucket}") == 2
+
+    @pytest.mark.parametrize(
+        ("variable", "same_as"),
+        [
+            ("INTERMEDIATE_BUCKET_NAME", "SOURCE_BUCKET_NAME"),
+            ("ARCHIVE_BUCKET_NAME", "SOURCE_BUCKET_NAME"),
+            ("ARCHIVE_BUCKET_NAME", "INTERMEDIATE_BUCKET_NAME"),
+        ],
+    )
+    def test_bucket_for_two_purposes_is_refused(
+        self, sense: Any, monkeypatch: pytest.MonkeyPatch, variable: str, same_as: str
+    ) -> None:
+        monkeypatch.setenv(variable, "one-bucket")
+        monkeypatch.setenv(same_as, "one-bucket")
+
+        with pytest.raises(ConfigurationError, match=f"{same_as} and {variable} both name .*'one-bucket'"):
+            sense()
+
+    def test_missing_table_is_named_with_its_variable(
+        self, sense: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("KPI_TABLE_NAME", "no_such_table")
+
+        with pytest.raises(
+            ConfigurationError, match="'no_such_table', named by KPI_TABLE_NAME, does not exist"
+        ):
+            sense()
+
+    def test_table_that_may_not_be_used_is_named_with_its_variable(
+        self, pipeline: Pipeline, sense: Any, wire: Wire
+    ) -> None:
+        wire.once("DescribeTable", answer(400, DENIED))
+
+        with pytest.raises(
+            ConfigurationError,
+            match=f"'{pipeline.config.kpi_table}', named by KPI_TABLE_NAME, may not be used",
+        ):
+            sense()
+
+    @pytest.mark.parametrize("operation", ["HEAD", "DescribeTable"])
+    def test_service_that_is_down_is_an_error_that_a_retry_may_mend(
+        self, sense: Any, wire: Wire, operation: str
+    ) -> None:
+        for _ in range(20):
+            wire.once(operation, answer(503))
+
+        with pytest.raises(RuntimeError, match=r"_NAME, could not be checked: .*503"):
+            sense()
+
+        assert wire.count(operation) == 5

@@ -1,0 +1,262 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from copy import copy
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.datasets import Dataset
+from airflow.exceptions import AirflowFailException, ParamValidationError
+from airflow.models import DAG
+from airflow.models.dagbag import DagBag
+from airflow.models.mappedoperator import MappedOperator
+from airflow.operators.branch import BranchMixIn
+from airflow.serialization.serialized_objects import SerializedDAG
+from airflow.utils.trigger_rule import TriggerRule
+
+from helpers.notify_failure import notify_failure
+from helpers.run_key import run_key_of
+from helpers.trigger_glue_job import JOB_TIMEOUT_MINUTES
+
+REPOSITORY = Path(__file__).parents[2]
+DAGS = REPOSITORY / "dags"
+DAG_ID = "music_streaming_pipeline"
+RUN_ID = "manual__2024-06-26T00:00:00+00:00"
+BUCKETS = {
+    "SOURCE_BUCKET_NAME": "source",
+    "INTERMEDIATE_BUCKET_NAME": "intermediate",
+    "ARCHIVE_BUCKET_NAME": "archive",
+}
+SETTINGS = (
+    *BUCKETS,
+    "KPI_TABLE_NAME",
+    "GLUE_JOB_NAME",
+    "GLUE_ROLE_NAME",
+    "GLUE_WORKER_TYPE",
+    "GLUE_NUMBER_OF_WORKERS",
+    "PIPELINE_SCHEDULE",
+    "SENSOR_TIMEOUT_MINUTES",
+    "MAX_REJECTED_FRACTION",
+    "ARCHIVE_STORAGE_CLASS",
+    "ALERT_SNS_TOPIC_ARN",
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+)
+DOWNSTREAM = {
+    "choose_input": {"sense_streaming_data", "prepare_reprocessing"},
+    "sense_streaming_data": {"list_stream_files"},
+    "prepare_reprocessing": {"trigger_glue_job"},
+    "list_stream_files": {"extract_and_combine_streams"},
+    "extract_and_combine_streams": {"validate_csv_files"},
+    "validate_csv_files": {"move_files_to_intermediate_bucket"},
+    "move_files_to_intermediate_bucket": {"trigger_glue_job"},
+    "trigger_glue_job": {"store_kpis_in_dynamodb"},
+    "store_kpis_in_dynamodb": {"archive_streams_data", "delete_files_from_intermediate_bucket"},
+    "archive_streams_data": {"delete_files_from_intermediate_bucket"},
+    "delete_files_from_intermediate_bucket": set(),
+}
+
+
+@pytest.fixture(scope="session")
+def dag_bag() -> Iterator[DagBag]:
+    """What Airflow finds in the DAGs folder where no variable of the pipeline is set."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in SETTINGS:
+            patch.delenv(variable, raising=False)
+        yield DagBag(DAGS, include_examples=False)
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in SETTINGS:
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def dag(dag_bag: DagBag) -> DAG:
+    return dag_bag.dags[DAG_ID]
+
+
+def load_dag() -> DAG:
+    """The DAG as it is in the environment of the test."""
+    return DagBag(DAGS, include_examples=False).dags[DAG_ID]
+
+
+def downstream_ids(dag: DAG) -> dict[str, set[str]]:
+    return {task.task_id: task.downstream_task_ids for task in dag.tasks}
+
+
+class TestDag:
+    def test_folder_holds_one_dag_and_no_import_error_without_any_variable(self, dag_bag: DagBag) -> None:
+        assert dag_bag.import_errors == {}
+        assert list(dag_bag.dags) == [DAG_ID]
+
+    def test_dag_tells_what_it_is_for(self, dag: DAG) -> None:
+        assert set(dag.tags) == {"music", "streaming", "kpi", "s3", "glue", "dynamodb"}
+        assert dag.description
+        assert dag.doc_md
+        assert {name for name in DOWNSTREAM if name not in dag.doc_md} == set()
+        assert {task.owner for task in dag.tasks} == {"data-engineering"}
+
+    def test_tasks_follow_each_other(self, dag: DAG) -> None:
+        assert downstream_ids(dag) == DOWNSTREAM
+
+    def test_parts_are_mapped_tasks(self, dag: DAG) -> None:
+        mapped = {task.task_id for task in dag.tasks if isinstance(task, MappedOperator)}
+
+        assert mapped == {"extract_and_combine_streams", "validate_csv_files"}
+
+    def test_only_glue_runs_though_one_of_its_two_ways_was_skipped(self, dag: DAG) -> None:
+        rules = {task.task_id: task.trigger_rule for task in dag.tasks}
+
+        assert rules.pop("trigger_glue_job") == TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
+        assert set(rules.values()) == {TriggerRule.ALL_SUCCESS}
+
+    @pytest.mark.parametrize("task_id", DOWNSTREAM)
+    def test_task_is_retried_ever_more_slowly_ends_some_time_and_tells_of_its_failure(
+        self, dag: DAG, task_id: str
+    ) -> None:
+        task = dag.get_task(task_id)
+
+        assert task.retries is not None
+        assert task.retries >= 2
+        assert task.retry_exponential_backoff
+        assert timedelta(0) < task.retry_delay < task.max_retry_delay <= timedelta(minutes=10)
+        assert isinstance(task.execution_timeout, timedelta)
+        assert task.on_failure_callback == notify_failure
+
+    def test_glue_has_the_time_that_its_job_may_take(self, dag: DAG) -> None:
+        """Airflow ends a deferred task too after its execution timeout, counted from the task's start."""
+        assert dag.get_task("trigger_glue_job").execution_timeout > timedelta(minutes=JOB_TIMEOUT_MINUTES)
+
+    def test_runs_do_not_overlap_and_the_past_is_not_caught_up_with(self, dag: DAG) -> None:
+        assert dag.max_active_runs == 1
+        assert dag.catchup is False
+
+    def test_sensor_occupies_no_slot_while_it_waits_and_skips_when_nothing_comes(self, dag: DAG) -> None:
+        sensor: Any = dag.get_task("sense_streaming_data")
+
+        assert sensor.mode == "reschedule"
+        assert sensor.soft_fail is True
+        assert sensor.poke_interval == 60
+
+    def test_glue_job_gets_the_runs_key_as_its_batch_id(self, dag: DAG) -> None:
+        task: Any = copy(dag.get_task("trigger_glue_job"))
+
+        task.render_template_fields({"run_id": RUN_ID})
+
+        assert task.batch_id == run_key_of(RUN_ID)
+
+
+class TestVariables:
+    def test_stored_kpis_are_the_dags_dataset(self, dag: DAG) -> None:
+        outlets = {task.task_id: task.outlets for task in dag.tasks if task.outlets}
+
+        assert outlets == {"store_kpis_in_dynamodb": [Dataset("dynamodb://music_kpis_table")]}
+
+    def test_dataset_is_named_after_the_table(
+        self, clean_environment: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("KPI_TABLE_NAME", "other_table")
+
+        task = load_dag().get_task("store_kpis_in_dynamodb")
+
+        assert task.outlets == [Dataset("dynamodb://other_table")]
+
+    def test_pipeline_runs_daily(self, dag: DAG) -> None:
+        assert dag.schedule_interval == "@daily"
+
+    @pytest.mark.parametrize(
+        ("value", "schedule"), [("0 */6 * * *", "0 */6 * * *"), ("", "@daily")], ids=["set", "empty"]
+    )
+    def test_schedule_is_that_of_the_variable(
+        self, clean_environment: None, monkeypatch: pytest.MonkeyPatch, value: str, schedule: str
+    ) -> None:
+        monkeypatch.setenv("PIPELINE_SCHEDULE", value)
+
+        assert load_dag().schedule_interval == schedule
+
+
+class TestParsing:
+    def test_scheduler_that_reads_the_dag_loads_no_library_for_data(self, clean_environment: None) -> None:
+        script = (
+            "import sys, music_streaming_services_dag;"
+            "loaded = {name.partition('.')[0] for name in sys.modules};"
+            "assert 'airflow' in loaded;"
+            "print(loaded & {'pandas', 'numpy', 'pyarrow', 'pyspark'})"
+        )
+        process = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONPATH": str(DAGS)},
+            capture_output=True,
+            text=True,
+        )
+
+        assert process.returncode == 0, process.stderr
+        assert process.stdout == "set()\n"
+
+    def test_dag_that_is_read_again_is_stored_the_same(self, dag: DAG, clean_environment: None) -> None:
+        """Else the scheduler would take it for a changed one every time that it reads the file."""
+        assert SerializedDAG.to_dict(load_dag()) == SerializedDAG.to_dict(dag)
+
+    def test_dag_that_was_serialized_is_the_same(self, dag: DAG) -> None:
+        """The scheduler and the webserver know the DAG only by what the parser stored as JSON."""
+        stored = json.dumps(SerializedDAG.to_dict(dag))
+
+        read: DAG = SerializedDAG.from_dict(json.loads(stored))
+
+        assert downstream_ids(read) == DOWNSTREAM
+        assert {task.retries for task in read.tasks} == {2}
+        assert (read.doc_md, read.max_active_runs, read.catchup) == (dag.doc_md, 1, False)
+        assert read.timetable.summary == dag.timetable.summary
+        assert read.get_task("trigger_glue_job").trigger_rule == TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
+        assert read.get_task("trigger_glue_job").operator_extra_links
+        assert read.params.dump() == {"reprocess_dates": None}
+
+    def test_days_to_compute_again_are_a_text_or_nothing(self, dag: DAG) -> None:
+        param = copy(dag.params.get_param("reprocess_dates"))
+
+        assert [param.resolve(value) for value in (None, "2024-06-25")] == [None, "2024-06-25"]
+        for value in (20240625, ["2024-06-25"]):
+            with pytest.raises(ParamValidationError):
+                param.resolve(value)
+
+
+class TestTasks:
+    @pytest.mark.parametrize(
+        ("params", "chosen"),
+        [
+            ({"reprocess_dates": None}, "sense_streaming_data"),
+            ({"reprocess_dates": ""}, "sense_streaming_data"),
+            ({"reprocess_dates": "2024-06-25"}, "prepare_reprocessing"),
+        ],
+        ids=["nothing", "empty", "a day"],
+    )
+    def test_run_takes_new_files_unless_days_are_given(
+        self, dag: DAG, params: dict[str, Any], chosen: str
+    ) -> None:
+        task: Any = dag.get_task("choose_input")
+
+        assert isinstance(task, BranchMixIn)
+        assert task.python_callable(params=params) == chosen
+        assert chosen in task.downstream_task_ids
+
+    @pytest.mark.parametrize("missing", BUCKETS)
+    def test_missing_variable_fails_the_first_task_for_good_and_is_named(
+        self, dag: DAG, clean_environment: None, monkeypatch: pytest.MonkeyPatch, missing: str
+    ) -> None:
+        for variable in BUCKETS.keys() - {missing}:
+            monkeypatch.setenv(variable, BUCKETS[variable])
+        sensor: Any = dag.get_task("sense_streaming_data")
+        prepare: Any = dag.get_task("prepare_reprocessing")
+
+        with pytest.raises(AirflowFailException, match=f"variable {missing} is not set") as of_sensor:
+            sensor.execute({"run_id": RUN_ID})
+        with pytest.raises(AirflowFailException, match=f"variable {missing} is not set"):
+            prepare.python_callable(run_id=RUN_ID, params={"reprocess_dates": "2024-06-25"})
+
+        assert ".env" in str(of_sensor.value)
