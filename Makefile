@@ -47,7 +47,7 @@ test: $(INSTALLED) ## Run all tests
 
 lint: $(INSTALLED) ## Check code style and types, and change nothing
 	@echo 'Checking with ruff and mypy'
-	@.venv/bin/python -m ruff check
+	@.venv/bin/python -m ruff check --no-cache
 	@.venv/bin/python -m ruff format --check
 	@.venv/bin/python -m mypy dags/helpers glue_script include
 

@@ -40,7 +40,7 @@ from helpers.config import AWS_CONN_ID, PipelineConfig
 from helpers.notify_failure import notify_failure
 from helpers.run_key import run_key_of
 from helpers.sense_streaming_data import StreamingDataSensor
-from helpers.trigger_glue_job import GlueKpiJobOperator
+from helpers.trigger_glue_job import JOB_TIMEOUT_MINUTES, GlueKpiJobOperator
 
 if TYPE_CHECKING:
     from helpers.extract_and_combine_streams import CombinedPart
@@ -177,6 +177,8 @@ def music_streaming_pipeline() -> None:
         task_id="trigger_glue_job",
         aws_conn_id=AWS_CONN_ID,
         batch_id="{{ run_key_of(run_id) }}",
+        # Counts while the task is deferred, too: Glue's own limit must come first.
+        execution_timeout=timedelta(minutes=JOB_TIMEOUT_MINUTES + 30),
         # One of the two ways is always skipped; with no file to process both are, and so is what follows.
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         doc_md="Runs `glue_script/glue_script.py`; adopts a run of the same batch instead of starting one.",

@@ -254,6 +254,18 @@ def test_too_many_malformed_records_together_reject_the_file(monkeypatch: pytest
         read_file(HEADER + b"1,a,x\n" + b"bad\n" * 1001)
 
 
+@pytest.mark.usefixtures("small_blocks")
+def test_malformed_records_all_over_a_file_do_not_add_up_to_its_rejection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(csv_reader, "MAX_MALFORMED_TOGETHER", 500)
+    monkeypatch.setattr(csv_reader, "MAX_MALFORMED_CHARACTERS", 500 * len("malformed"))
+
+    rows, malformed = read_file(HEADER + (b"1,a,x\n" * 9 + b"malformed\n") * 5000)
+
+    assert (len(rows), len(malformed)) == (45_000, 5000)
+
+
 # In a process of its own, to see all of its memory. Says how many MiB the file took and what became of it.
 READ_BOMB = """
 import os, resource, sys

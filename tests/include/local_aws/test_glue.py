@@ -5,6 +5,7 @@ from urllib.request import Request, urlopen
 import pytest
 from airflow.providers.amazon.aws.hooks.glue import GlueJobHook
 from botocore.exceptions import ClientError
+
 from local_aws_support import WRITE_TO_OUTPUT, GlueJob, connect, make_glue_job, process_runs, wait_for
 
 SLEEP_WITH_CHILD = (

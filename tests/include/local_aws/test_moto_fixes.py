@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
 from local_aws_support import connect
 
 MISMATCH = '"0123456789abcdef0123456789abcdef"'

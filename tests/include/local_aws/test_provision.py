@@ -8,9 +8,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 from cfnlint.api import lint_file  # type: ignore[import-untyped]
-from local_aws_support import ACTIVE_STATES, REPOSITORY, WRITE_TO_OUTPUT, connect, wait_for
 
 from include.local_aws.provision import provision
+from local_aws_support import ACTIVE_STATES, REPOSITORY, WRITE_TO_OUTPUT, connect, wait_for
 
 BUCKETS = ["music-streaming-archive", "music-streaming-intermediate", "music-streaming-source"]
 ROLE = "music-streaming-glue-role"

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from local_aws_support import REPOSITORY, make_glue_job, process_runs, running_server, wait_for
 
 
