@@ -88,7 +88,7 @@ class CsvReader:
 
         def keep_malformed(record: Any) -> str:
             nonlocal characters
-            characters = characters + len(record.text) if pending else len(record.text)
+            characters += len(record.text)
             if len(pending) == MAX_MALFORMED_TOGETHER or characters > MAX_MALFORMED_CHARACTERS:
                 self._stream.failure = FileRejectedError(
                     f"{len(pending):,} records together have not the header's number of fields, "
@@ -112,6 +112,7 @@ class CsvReader:
             next_row = int(rows[-1]) + 1 if len(rows) else next_row
             malformed = [record for record in pending if record.row < next_row]
             pending[: len(malformed)] = []
+            characters = sum(len(record.text) for record in pending)
             yield CsvBatch(rows, records, malformed)
         if pending:
             nothing = pa.RecordBatch.from_pylist([], schema=records_schema(self._columns))
