@@ -55,7 +55,8 @@ def up(aws_port: int, web_port: int, console: Console) -> int:
     stop(service for service in recorded_services() if not local_aws.is_local_aws(service))
     if web_port == aws_port:
         raise UserError(f"Local AWS and Airflow's webserver cannot both have port {web_port}.")
-    require_free_port(web_port, "Airflow's webserver", f"make up WEB_PORT={web_port + 1}")
+    ports = "" if aws_port == local_aws.DEFAULT_PORT else f" AWS_PORT={aws_port}"
+    require_free_port(web_port, "Airflow's webserver", f"make up{ports} WEB_PORT={web_port + 1}")
 
     environment = aws_environment(os.environ, aws_port)
     is_new = local_aws.ensure_running(aws_port, environment, "up", console)
@@ -63,7 +64,7 @@ def up(aws_port: int, web_port: int, console: Console) -> int:
     resources = local_aws.deploy(aws_port, console)
     delivery.deliver_sample_if_first(resources["SOURCE_BUCKET_NAME"], console)
     if is_new:
-        # Runs that worked on what is gone with the last local AWS must not go on in a new one.
+        # As in `down`, in case the last local AWS ended in another way.
         shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
     replace_environment(
         scheduler_environment(airflow_environment(os.environ, aws_port, resources, AIRFLOW_HOME), web_port)
@@ -93,6 +94,8 @@ def down(console: Console) -> int:
     if not stopped:
         console.print("Nothing was running.")
     elif any(local_aws.is_local_aws(service) for service in stopped):
+        # Runs that worked on what is gone with local AWS must not go on in a new one.
+        shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
         console.print("Local AWS kept its buckets and tables in memory: they are gone.")
     return 0
 

@@ -116,8 +116,11 @@ def test_up_again_says_where_it_is_up(local_dir: Path, tmp_path: Path, console: 
 
 
 def test_down_stops_everything_and_says_what_is_gone(
-    local_dir: Path, tmp_path: Path, console: Console
+    local_dir: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    airflow_home = tmp_path / "airflow"
+    airflow_home.mkdir()
+    monkeypatch.setattr(scheduler, "AIRFLOW_HOME", airflow_home)
     services = [_start_sleeping(name, tmp_path) for name in ("scheduler", "local_aws_5555")]
 
     assert scheduler.down(console) == 0
@@ -126,6 +129,7 @@ def test_down_stops_everything_and_says_what_is_gone(
     assert sorted(lines[:2]) == ["Stopped local_aws_5555", "Stopped scheduler"]
     assert "they are gone" in lines[2]
     assert not any(service.process() for service in services)
+    assert not airflow_home.exists()
 
 
 def test_down_twice_says_that_nothing_was_running(local_dir: Path, tmp_path: Path, console: Console) -> None:
