@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from boto3.dynamodb.types import TypeSerializer
 from botocore.exceptions import ClientError
 
-from helpers.aws import MAX_CONNECTIONS, dynamodb_client, s3_client
+from helpers.aws import dynamodb_client, s3_client
 from helpers.config import ALL_GENRES, PipelineConfig
 from helpers.errors import ReconciliationError
 from helpers.glue_output import (
@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 MAX_ITEM_BYTES = 400 * 1024
 MAX_SORT_KEY_BYTES = 1024
+# A transaction takes 100 actions, one of them the check, and 4 MB.
+MAX_CHANGES = 99
+MAX_TRANSACTION_BYTES = 3 * 1024**2
 
 # A larger version is a superset of the listens; with equal listens the newer catalogs win.
 NOT_NEWER = (
@@ -132,7 +135,7 @@ def to_items(
         items[day][genre] = _storable({**record, **stamp}, day, genre)
     for day, counts in summary["days"].items():
         totals = items[day].pop(ALL_GENRES, {}) if day in items else {}
-        if totals.get("listen_count", 0) != counts["total"]:
+        if totals.get("listen_count", 0) != counts["total"] or (items.get(day) and not totals):
             raise _bad_item(day, ALL_GENRES, f"the summary counts {counts['total']} listens that day")
         if totals:
             items[day][ALL_GENRES] = totals | {"status": "complete"}
@@ -168,10 +171,15 @@ def write_day(dynamodb: DynamoDBClient, table: str, day: str, items: list[dict[s
         logger.warning("%s holds a newer computation than version %d: left as it is", day, stamp["version"])
         return 0, 0
     stale = _stored_genres(dynamodb, table, day) - {item["track_genre"] for item in items}
-    with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
-        written = sum(pool.map(lambda item: _put(dynamodb, table, item), genres))
-        deleted = sum(pool.map(lambda genre: _delete(dynamodb, table, day, genre, stamp), sorted(stale)))
-    return written + _put(dynamodb, table, totals), deleted
+    changes = [{"Put": {"TableName": table, "Item": serialize(item)}} for item in genres]
+    changes += [
+        {"Delete": {"TableName": table, "Key": serialize({"date": day, "track_genre": genre})}}
+        for genre in sorted(stale)
+    ]
+    if not _write_unless_overtaken(dynamodb, table, day, stamp, changes):
+        logger.warning("%s: a newer computation than version %d came between", day, stamp["version"])
+        return 0, 0
+    return len(genres) + _put(dynamodb, table, totals), len(stale)
 
 
 def serialize(item: dict[str, Any]) -> dict[str, Any]:
@@ -202,9 +210,17 @@ def _check_day_totals(
 
 def _storable(record: dict[str, Any], day: str, genre: str) -> dict[str, Any]:
     item = {name: _number_checked(value, day, genre) for name, value in record.items() if value is not None}
-    if len(json.dumps(item, default=str, ensure_ascii=False).encode()) > MAX_ITEM_BYTES:
+    if _size_in_bytes(item) > MAX_ITEM_BYTES:
         raise _bad_item(day, genre, "it is larger than 400 KB")
+    try:
+        serialize(item)
+    except (ArithmeticError, TypeError) as error:
+        raise _bad_item(day, genre, f"it has no number that DynamoDB takes: {error!r}") from error
     return item
+
+
+def _size_in_bytes(item: dict[str, Any]) -> int:
+    return len(json.dumps(item, default=str, ensure_ascii=False).encode())
 
 
 def _number_checked(value: Any, day: str, genre: str) -> Any:
@@ -249,15 +265,47 @@ def _put(dynamodb: DynamoDBClient, table: str, item: dict[str, Any]) -> bool:
     )
 
 
-def _delete(dynamodb: DynamoDBClient, table: str, day: str, genre: str, stamp: dict[str, Any]) -> bool:
-    return _unless_newer(
-        dynamodb.delete_item,
-        TableName=table,
-        Key=serialize({"date": day, "track_genre": genre}),
-        ConditionExpression=NOT_NEWER,
-        ExpressionAttributeNames=_NAMES,
-        ExpressionAttributeValues=_condition_values(stamp),
-    )
+def _write_unless_overtaken(
+    dynamodb: DynamoDBClient, table: str, day: str, stamp: dict[str, Any], changes: list[Any]
+) -> bool:
+    """Make the changes while the totals' item is marked by this computation; a newer one marks it anew.
+
+    An item's own version would not do: a genre that the newer computation has not has no item to tell.
+    """
+    check: Any = {
+        "ConditionCheck": {
+            "TableName": table,
+            "Key": serialize({"date": day, "track_genre": ALL_GENRES}),
+            "ConditionExpression": "#version = :version AND #frozen = :frozen",
+            "ExpressionAttributeNames": _NAMES,
+            "ExpressionAttributeValues": _condition_values(stamp),
+        }
+    }
+    for chunk in _transactions(changes):
+        try:
+            dynamodb.transact_write_items(TransactItems=[check, *chunk])
+        except ClientError as error:
+            reasons: Any = error.response.get("CancellationReasons", [{}])
+            if error_code(error) == "TransactionCanceledException" and (
+                reasons[0].get("Code") == "ConditionalCheckFailed"
+            ):
+                return False
+            raise
+    return True
+
+
+def _transactions(changes: list[Any]) -> Iterator[list[Any]]:
+    chunk: list[Any] = []
+    size = 0
+    for change in changes:
+        change_size = _size_in_bytes(change)
+        if chunk and (len(chunk) == MAX_CHANGES or size + change_size > MAX_TRANSACTION_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(change)
+        size += change_size
+    if chunk:
+        yield chunk
 
 
 def _unless_newer(call: Any, **arguments: Any) -> bool:

@@ -7,6 +7,7 @@ import hashlib
 import time
 import urllib.parse
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,7 @@ class GlueKpiJobOperator(GlueJobOperator):
         self.defer(
             trigger=GlueJobRunTrigger(self.job_name, run_id, self.aws_conn_id or AWS_CONN_ID),
             method_name="execute_complete",
-            timeout=self.execution_timeout,
+            timeout=timedelta(minutes=JOB_TIMEOUT_MINUTES + 30),
         )
         return run_id
 

@@ -243,7 +243,7 @@ class TestTasks:
 
         assert isinstance(task, BranchMixIn)
         assert task.python_callable(params=params) == chosen
-        assert chosen in task.downstream_task_ids
+        assert chosen in DOWNSTREAM["choose_input"]
 
     @pytest.mark.parametrize("missing", BUCKETS)
     def test_missing_variable_fails_the_first_task_for_good_and_is_named(

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowFailException
-from pipeline_support import DAY, RUN_ID, RUN_KEY, SONGS, Pipeline, read_parquet
+from pipeline_support import DAY, RUN_ID, RUN_KEY, SONGS, Pipeline, Wire, read_parquet
 
 from helpers.errors import BadInputError
 from helpers.manifest import MovedInput
@@ -124,6 +124,30 @@ class TestPrepareReprocessing:
         assert run_manifest(with_history) == frozen
         assert input_manifest(with_history)["frozen_at"] == frozen["frozen_at"]
         assert moved_songs(with_history) == ["One", "Two"]
+
+    def test_retry_reads_the_frozen_catalogs_though_they_are_gone(self, with_history: Pipeline) -> None:
+        prepare(with_history, DAY)
+        for key in ("songs/songs.csv", "users/users.csv"):
+            with_history.s3.delete_object(Bucket=with_history.config.source_bucket, Key=key)
+
+        prepare(with_history, DAY)
+
+        assert moved_songs(with_history) == ["One", "Two"]
+
+    def test_attempt_that_another_one_is_ahead_of_takes_what_that_one_froze(
+        self, with_history: Pipeline, wire: Wire
+    ) -> None:
+        def let_another_attempt_freeze_first(request: Any, send: Any) -> Any:
+            with_history.upload("songs/songs.csv", SONGS.replace("One", "Another"))
+            prepare(with_history, DAY)
+            return send(request)
+
+        wire.once("PUT", let_another_attempt_freeze_first)
+
+        prepare(with_history, DAY)
+
+        assert moved_songs(with_history) == ["Another", "Two"]
+        assert input_manifest(with_history)["frozen_at"] == run_manifest(with_history)["frozen_at"]
 
     def test_retry_after_a_wrong_catalog_takes_what_was_frozen_and_says_so_again(
         self, with_history: Pipeline

@@ -3,6 +3,7 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,6 +42,7 @@ SLEEPS = "import time\nprint('asleep', flush=True)\ntime.sleep(600)\n"
 OUTPUT = "3 rows read from the input"
 PRINTS = f"import sys\nprint({OUTPUT!r})\nprint('a warning', file=sys.stderr)\n"
 START = "AWSGlue.StartJobRun"
+TIME_LIMIT = timedelta(hours=3)
 CLOSED = ConnectionClosedError(endpoint_url="http://glue")
 
 
@@ -153,7 +155,10 @@ def job(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 def operator(run_id: str = RUN_ID) -> GlueKpiJobOperator:
     """The task as a worker has it that begins an attempt."""
     return GlueKpiJobOperator(
-        task_id="trigger_glue_job", aws_conn_id=AWS_CONN_ID, batch_id=run_key_of(run_id)
+        task_id="trigger_glue_job",
+        aws_conn_id=AWS_CONN_ID,
+        batch_id=run_key_of(run_id),
+        execution_timeout=TIME_LIMIT,
     )
 
 
@@ -176,8 +181,7 @@ class TestExecute:
             "aws_conn_id": AWS_CONN_ID,
         }
         assert deferred.method_name == "execute_complete"
-        assert deferred.timeout is not None
-        assert deferred.timeout.total_seconds() > job.describe()["Timeout"] * 60
+        assert deferred.timeout == TIME_LIMIT
         assert [run["JobRunState"] in ACTIVE for run in job.runs()] == [True]
 
     def test_run_gets_the_batchs_places_and_the_scripts_hash(self, job: Job, pipeline: Pipeline) -> None:
