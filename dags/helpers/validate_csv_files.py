@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -202,7 +204,8 @@ def _counted(
         "rejected": rejected,
         "rejected_by_reason": by_reason,
     }
-    if rejected <= max_rejected_fraction * rows:
+    # As decimals: 0.29 of 100 rows are 29, not the float's 28.999….
+    if rejected <= Decimal(str(max_rejected_fraction)) * rows:
         return outcome
     return outcome | {
         "disposition": "quarantine",
@@ -234,10 +237,14 @@ def _write_rejected_rows(
 ) -> bool:
     written = False
     for table in _tables(rejected, accepted):
+        if not table.num_rows:
+            continue
         frame = table.to_pandas()
         frame["source_file"] = frame["file"].map(source_files)
-        frame[REJECTED_COLUMNS].to_csv(path, mode="a", header=not written, index=False)
-        written = written or len(frame) > 0
+        frame[REJECTED_COLUMNS].to_csv(
+            path, mode="a", header=not written, index=False, quoting=csv.QUOTE_NONNUMERIC
+        )
+        written = True
     return written
 
 

@@ -120,9 +120,8 @@ class TestDag:
     def test_task_is_retried_ever_more_slowly_ends_some_time_and_tells_of_its_failure(
         self, dag: DAG, task_id: str
     ) -> None:
-        task = dag.get_task(task_id)
+        task: Any = dag.get_task(task_id)
 
-        assert task.retries is not None
         assert task.retries >= 2
         assert task.retry_exponential_backoff
         assert timedelta(0) < task.retry_delay < task.max_retry_delay <= timedelta(minutes=10)
@@ -131,7 +130,9 @@ class TestDag:
 
     def test_glue_has_the_time_that_its_job_may_take(self, dag: DAG) -> None:
         """Airflow ends a deferred task too after its execution timeout, counted from the task's start."""
-        assert dag.get_task("trigger_glue_job").execution_timeout > timedelta(minutes=JOB_TIMEOUT_MINUTES)
+        task: Any = dag.get_task("trigger_glue_job")
+
+        assert task.execution_timeout > timedelta(minutes=JOB_TIMEOUT_MINUTES)
 
     def test_runs_do_not_overlap_and_the_past_is_not_caught_up_with(self, dag: DAG) -> None:
         assert dag.max_active_runs == 1
@@ -241,8 +242,8 @@ class TestTasks:
     ) -> None:
         task: Any = dag.get_task("choose_input")
 
-        assert isinstance(task, BranchMixIn)
         assert task.python_callable(params=params) == chosen
+        assert isinstance(task, BranchMixIn)
         assert chosen in DOWNSTREAM["choose_input"]
 
     @pytest.mark.parametrize("missing", BUCKETS)

@@ -42,7 +42,6 @@ SLEEPS = "import time\nprint('asleep', flush=True)\ntime.sleep(600)\n"
 OUTPUT = "3 rows read from the input"
 PRINTS = f"import sys\nprint({OUTPUT!r})\nprint('a warning', file=sys.stderr)\n"
 START = "AWSGlue.StartJobRun"
-TIME_LIMIT = timedelta(hours=3)
 CLOSED = ConnectionClosedError(endpoint_url="http://glue")
 
 
@@ -158,7 +157,7 @@ def operator(run_id: str = RUN_ID) -> GlueKpiJobOperator:
         task_id="trigger_glue_job",
         aws_conn_id=AWS_CONN_ID,
         batch_id=run_key_of(run_id),
-        execution_timeout=TIME_LIMIT,
+        execution_timeout=timedelta(hours=3),
     )
 
 
@@ -181,7 +180,8 @@ class TestExecute:
             "aws_conn_id": AWS_CONN_ID,
         }
         assert deferred.method_name == "execute_complete"
-        assert deferred.timeout == TIME_LIMIT
+        assert deferred.timeout is not None
+        assert deferred.timeout > timedelta(minutes=job.describe()["Timeout"])
         assert [run["JobRunState"] in ACTIVE for run in job.runs()] == [True]
 
     def test_run_gets_the_batchs_places_and_the_scripts_hash(self, job: Job, pipeline: Pipeline) -> None:
@@ -235,7 +235,7 @@ class TestExecute:
         assert [after[name] for name in unchanged] == [before[name] for name in unchanged]
 
     def test_edited_script_replaces_the_one_in_s3(self, job: Job, pipeline: Pipeline) -> None:
-        scripts = []
+        scripts: list[bytes] = []
         for source in (SLEEPS, f"# edited\n{SLEEPS}"):
             job.script.write_text(source)
             job.end(job.start())
