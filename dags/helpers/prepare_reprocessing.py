@@ -73,7 +73,10 @@ def parse_dates(text: str) -> list[str]:
     days = set()
     for element in re.split(r"[,\s]+", text.strip(", \t\n")):
         try:
-            days.add(date.fromisoformat(element).isoformat())
+            day = date.fromisoformat(element).isoformat()
+            if day != element:
+                raise ValueError(element)
+            days.add(day)
         except ValueError as error:
             raise BadInputError(
                 f"reprocess_dates has {element!r}, which is not a day in the form YYYY-MM-DD; "

@@ -90,8 +90,8 @@ def pipeline(make_pipeline: MakePipeline) -> Pipeline:
 
 
 @pytest.fixture
-def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
-    """The requests that all AWS clients send."""
+def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+    """The requests that all AWS clients send; what a test prepares for one must come to pass."""
     wire = Wire()
     send = URLLib3Session.send
 
@@ -99,4 +99,5 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
         return wire.handle(request, lambda request: send(session, request))
 
     monkeypatch.setattr(URLLib3Session, "send", observed)
-    return wire
+    yield wire
+    assert wire.not_asked_for() == []

@@ -256,6 +256,10 @@ class Wire:
         """Let `rule` answer the next request whose description has `operation` in it."""
         self._rules.append((operation, rule))
 
+    def not_asked_for(self) -> list[str]:
+        """Return the operations whose prepared answers are left."""
+        return [operation for operation, _ in self._rules]
+
     def count(self, operation: str) -> int:
         return sum(operation in described(request) for request in self.requests)
 

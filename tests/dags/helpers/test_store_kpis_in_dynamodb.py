@@ -303,7 +303,7 @@ class TestCrashAndRetry:
         assert (totals["status"], totals["version"]) == ("updating", 2)
         assert totals["listen_count"] == 2
 
-    @pytest.mark.parametrize("operation", ["UpdateItem", "PutItem", "DeleteItem", "PUT"])
+    @pytest.mark.parametrize("operation", ["UpdateItem", "TransactWriteItems", "PutItem", "PUT"])
     def test_answer_that_was_lost_after_the_commit_changes_nothing(
         self, pipeline: Pipeline, wire: Wire, operation: str
     ) -> None:
