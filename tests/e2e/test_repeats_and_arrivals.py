@@ -138,6 +138,8 @@ def test_files_that_arrive_during_a_run_are_left_for_the_next_one(
             seed += 1
             deployment.upload(f"streams/{overwritten}.csv", data.stream_file(data.listens(seed, 10)))
             deployment.upload(f"streams/new {seed}.csv", data.stream_file(data.listens(-seed, 10)))
+            if task_id == "list_stream_files":
+                runner.run_task(task_id)  # a retry finds the first list
 
     assert {file["key"] for file in runner.report()["files"]} == {f"streams/{name}.csv" for name in names}
     assert_consistent(deployment.resources, deployment.delivered)

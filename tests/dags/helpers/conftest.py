@@ -100,4 +100,4 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
 
     monkeypatch.setattr(URLLib3Session, "send", observed)
     yield wire
-    assert wire.not_asked_for() == []
+    assert wire.never_asked_for() == set()

@@ -243,12 +243,14 @@ class Wire:
 
     requests: list[AWSPreparedRequest] = field(default_factory=list)
     _rules: list[tuple[str, Callable[[AWSPreparedRequest, Send], AWSResponse]]] = field(default_factory=list)
+    _answered: set[str] = field(default_factory=set)
 
     def handle(self, request: AWSPreparedRequest, send: Send) -> AWSResponse:
         self.requests.append(request)
         for index, (operation, rule) in enumerate(self._rules):
             if operation in described(request):
                 del self._rules[index]
+                self._answered.add(operation)
                 return rule(request, send)
         return send(request)
 
@@ -256,9 +258,9 @@ class Wire:
         """Let `rule` answer the next request whose description has `operation` in it."""
         self._rules.append((operation, rule))
 
-    def not_asked_for(self) -> list[str]:
-        """Return the operations whose prepared answers are left."""
-        return [operation for operation, _ in self._rules]
+    def never_asked_for(self) -> set[str]:
+        """Return the operations with prepared answers of which none was needed."""
+        return {operation for operation, _ in self._rules} - self._answered
 
     def count(self, operation: str) -> int:
         return sum(operation in described(request) for request in self.requests)

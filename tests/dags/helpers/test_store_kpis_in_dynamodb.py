@@ -3,7 +3,17 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from pipeline_support import DAY, RUN_ID, RUN_KEY, GlueDay, Pipeline, Wire, answer, answer_after_commit
+from pipeline_support import (
+    DAY,
+    RUN_ID,
+    RUN_KEY,
+    GlueDay,
+    Pipeline,
+    Wire,
+    answer,
+    answer_after_commit,
+    described,
+)
 
 from helpers.errors import ReconciliationError
 from helpers.run_key import report_key, run_key_of
@@ -14,6 +24,10 @@ LATER_RUN = "manual__2024-06-27T00:00:00+00:00"
 FIRST_FROZEN = "2024-06-26T00:00:00+00:00"
 LATER_FROZEN = "2024-06-27T00:00:00+00:00"
 THROTTLED = '{"__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}'
+CONFLICT = """
+{"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException", "Message": "cancelled",
+ "CancellationReasons": [{"Code": "TransactionConflict", "Message": "ongoing"}, {"Code": "None"}]}
+"""
 INVALID = '{"__type": "com.amazon.coral.validate#ValidationException", "message": "no"}'
 
 
@@ -248,7 +262,8 @@ class TestSeveralRuns:
         assert stored["items_written"] == 0
 
     @pytest.mark.parametrize(
-        "operation", ["DynamoDB_20120810.UpdateItem", "DynamoDB_20120810.Query", "DynamoDB_20120810.PutItem"]
+        "operation",
+        [f"DynamoDB_20120810.{name}" for name in ("UpdateItem", "Query", "TransactWriteItems", "PutItem")],
     )
     def test_zombie_that_a_later_run_overtakes_leaves_the_later_day_as_it_is(
         self, pipeline: Pipeline, wire: Wire, operation: str
@@ -277,11 +292,12 @@ class TestCrashAndRetry:
         assert store(pipeline) == first
         assert_unchanged(pipeline, before)
 
+    @pytest.mark.parametrize("operation", ["TransactWriteItems", "PutItem"])
     def test_day_is_not_complete_while_items_are_missing_and_the_retry_completes_it(
-        self, pipeline: Pipeline, wire: Wire
+        self, pipeline: Pipeline, wire: Wire, operation: str
     ) -> None:
         compute(pipeline, {DAY: GlueDay({"pop": 2, "rock": 1}, new=3)})
-        wire.once("PutItem", answer(400, INVALID))
+        wire.once(operation, answer(400, INVALID))
         with pytest.raises(ClientError, match="ValidationException"):
             store(pipeline)
         assert pipeline.items()[DAY, "ALL_GENRES"]["status"] == "updating"
@@ -317,12 +333,38 @@ class TestCrashAndRetry:
         assert pipeline.items()[DAY, "ALL_GENRES"]["status"] == "complete"
         assert (stored["items_written"], stored["items_deleted"]) == (2, 1)
 
-    def test_throttled_write_is_repeated(self, pipeline: Pipeline, wire: Wire) -> None:
+    @pytest.mark.parametrize("operation", ["UpdateItem", "TransactWriteItems", "PutItem"])
+    def test_throttled_write_is_repeated(self, pipeline: Pipeline, wire: Wire, operation: str) -> None:
         compute(pipeline, {DAY: GlueDay({"pop": 2}, new=2)})
-        wire.once("PutItem", answer(400, THROTTLED))
+        wire.once(operation, answer(400, THROTTLED))
 
         assert store(pipeline)["items_written"] == 2
         assert counts(pipeline) == {"pop": 2, "ALL_GENRES": 2}
+
+    def test_conflict_with_another_writer_is_an_error_that_a_retry_mends(
+        self, pipeline: Pipeline, wire: Wire
+    ) -> None:
+        compute(pipeline, {DAY: GlueDay({"pop": 2}, new=2)})
+        wire.once("TransactWriteItems", answer(400, CONFLICT))
+        with pytest.raises(ClientError, match="TransactionCanceledException"):
+            store(pipeline)
+
+        assert store(pipeline)["items_written"] == 2
+        assert pipeline.items()[DAY, "ALL_GENRES"]["status"] == "complete"
+
+    def test_day_of_large_items_is_written_whole_in_transactions_that_dynamodb_takes(
+        self, pipeline: Pipeline, wire: Wire
+    ) -> None:
+        genres = {f"genre {number}": 1 for number in range(12)}
+        day = GlueDay(genres, new=12)
+        records = [record | {"names": "x" * 380_000} for record in day.records(DAY)]
+
+        assert run(pipeline, {DAY: day}, records=records)["items_written"] == 13
+
+        assert counts(pipeline) == {**genres, "ALL_GENRES": 12}
+        sizes = [len(request.body) for request in wire.requests if "Transact" in described(request)]
+        assert sum(sizes) > 4 * 1024**2
+        assert max(sizes) < 4 * 1024**2
 
     def test_day_of_many_genres_is_written_whole(self, pipeline: Pipeline) -> None:
         genres = {f"genre {number}": 1 for number in range(120)}
