@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,14 +101,19 @@ def write_sample() -> Delivery:
 
 
 def deliver_sample_unless_others_wait(bucket: str, console: Console) -> None:
-    """Upload the sample data, unless stream files of another origin wait for a run: it is theirs then."""
+    """Upload the sample data, unless stream files of other content wait for a run: it is theirs then."""
     import boto3
 
     sample = write_sample()
-    own = {sample.key_of(file) for file in sample.files[STREAMS]}
+    own = {sample.key_of(file): _md5(file) for file in sample.files[STREAMS]}
     pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{STREAMS}/")
-    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-    others = [key for key in keys if key.endswith(_SUFFIXES[STREAMS]) and key not in own]
+    waiting = [entry for page in pages for entry in page.get("Contents", [])]
+    # A file under a sample's name may be the user's correction of it.
+    others = [
+        entry["Key"]
+        for entry in waiting
+        if entry["Key"].endswith(_SUFFIXES[STREAMS]) and entry["ETag"].strip('"') != own.get(entry["Key"])
+    ]
     if not others:
         deliver(sample, bucket, console)
         return
@@ -163,6 +169,10 @@ def show_other_catalog_files(folder: Delivery, bucket: str, console: Console) ->
                 ),
                 soft_wrap=True,
             )
+
+
+def _md5(file: Path) -> str:
+    return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def _upload(delivery: Delivery, s3: S3Client, bucket: str) -> None:

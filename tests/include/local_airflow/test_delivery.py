@@ -195,7 +195,7 @@ def test_sample_goes_only_into_a_bucket_that_never_had_a_stream_file(
     ("waiting", "is_delivered"),
     [
         pytest.param([], True, id="nothing waits"),
-        pytest.param(["streams/streams1.csv"], True, id="left of a delivery of the sample"),
+        pytest.param(["streams/streams1.csv"], False, id="a correction under a sample's name"),
         pytest.param(["streams/redriven/run/a.csv"], False, id="put back from quarantine"),
         pytest.param(["streams/streams1.csv", "streams/own.csv.gz"], False, id="a file of the user's own"),
         pytest.param(["streams/notes.txt", "songs/own.csv"], True, id="no stream file"),
@@ -220,4 +220,16 @@ def test_sample_does_not_join_files_of_another_origin(
     assert keys == ({*waiting} | sample if is_delivered else {*waiting})
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert ("no sample data is added" in text) is not is_delivered
-    assert all(key in text for key in waiting if not is_delivered and "streams1" not in key)
+    assert is_delivered or min(waiting) in text
+
+
+def test_sample_that_was_left_waiting_is_delivered_whole(
+    s3: Any, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "LOCAL_DIR", tmp_path)
+    delivery.deliver_sample_unless_others_wait("source", console)
+    s3.delete_object(Bucket="source", Key="streams/streams2.csv")
+
+    delivery.deliver_sample_unless_others_wait("source", console)
+
+    assert "streams/streams2.csv" in {item["Key"] for item in s3.list_objects_v2(Bucket="source")["Contents"]}
