@@ -17,12 +17,14 @@ IS_SUPPORTED = import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12
 INSTALLED = .venv/.installed-from-lock
 COMMAND = .venv/bin/python -m include.local_airflow
 UV = uv==0.13.9
+# Of the random sequences of the fault tests.
+SEED ?= 1
 
-.PHONY: help run reprocess redrive up down test lint fix lock clean
+.PHONY: help run reprocess redrive up down test test-faults lint fix lock clean
 
 help: ## Say what each command does
 	@echo 'make COMMAND, where COMMAND is:'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
 	@echo 'Ports of local AWS and of the UI: AWS_PORT=$(AWS_PORT) WEB_PORT=$(WEB_PORT)'
 
 run: $(INSTALLED) ## Run the pipeline once on sample data, or on your own: make run DATA=folder
@@ -41,9 +43,13 @@ up: $(INSTALLED) ## Start the pipeline under a scheduler, with Airflow's UI on W
 down: ## Stop all that run and up started
 	@if [ -e $(INSTALLED) ]; then $(COMMAND) down; else echo 'Nothing was running.'; fi
 
-test: $(INSTALLED) ## Run all tests
+test: $(INSTALLED) ## Run the tests, of the faults a fast cut
 	@echo 'Running the tests'
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -m 'not slow'
+
+test-faults: $(INSTALLED) ## Let everything go wrong that can, at every AWS call; ends with a table [SEED=number]
+	@echo 'Running the fault tests; this takes about 20 minutes'
+	@.venv/bin/python -m pytest -m scenarios --all-scenarios --hypothesis-seed='$(SEED)' --durations=10
 
 lint: $(INSTALLED) ## Check code style and types, and change nothing
 	@echo 'Checking with ruff and mypy'

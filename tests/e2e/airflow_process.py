@@ -46,7 +46,7 @@ class AirflowProcess:
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         """Start it; `log` takes its output."""
-        self._pool = single_process(_start_airflow, dict(environment), log)
+        self._pool = single_process(start_airflow, dict(environment), log)
 
     def run_dag(
         self,
@@ -61,14 +61,15 @@ class AirflowProcess:
             conf: the run's configuration, such as `reprocess_dates`.
             logical_date: that of an earlier run, to clear all of its tasks and run it again.
         """
-        return self._pool.submit(_run_dag, dict(environment), conf, logical_date).result()
+        return self._pool.submit(run_dag, dict(environment), conf, logical_date).result()
 
     def close(self) -> None:
         """End the process."""
         self._pool.shutdown()
 
 
-def _start_airflow(environment: dict[str, str], log: Path) -> None:
+def start_airflow(environment: dict[str, str], log: Path) -> None:
+    """Let this process be one with an Airflow of its own, whose output goes to `log`."""
     become(environment, log)
     from airflow.utils import db
 
@@ -77,9 +78,10 @@ def _start_airflow(environment: dict[str, str], log: Path) -> None:
     logging.getLogger().setLevel(logging.INFO)
 
 
-def _run_dag(
+def run_dag(
     environment: dict[str, str], conf: Mapping[str, Any] | None, logical_date: datetime | None
 ) -> DagRunOutcome:
+    """Run the real DAG to its end in this process; see `AirflowProcess.run_dag`."""
     os.environ.clear()
     os.environ.update(environment)
     from airflow.listeners.listener import get_listener_manager

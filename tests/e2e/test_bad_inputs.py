@@ -28,6 +28,7 @@ class Expected:
         rejected: rows by reason, of a file that is archived.
         quarantined: a part of the reason, for a file that is rejected as a whole.
         records: rows of such a file, where it could be read to its end.
+        scenario: the number of the scenario that it is an instance of.
     """
 
     content: bytes
@@ -36,6 +37,7 @@ class Expected:
     quarantined: str | None = None
     records: int = 0
     extra_columns: tuple[str, ...] = ()
+    scenario: int = 0
 
 
 def _file(count: int, *bad_rows: tuple[str, ...], seed: int = 0) -> bytes:
@@ -66,32 +68,42 @@ MIDNIGHT = data.stream_file(
 
 FILES: dict[str, Expected] = {
     "good.csv": Expected(GOOD, valid=60),
-    "truncated.csv": Expected(_file(50, seed=2)[:-25], valid=49, rejected={"wrong number of fields": 1}),
-    "cut in the time.csv": Expected(_file(50, seed=3)[:-5], valid=49, rejected={"invalid listen_time": 1}),
-    "zero bytes.csv": Expected(b"", quarantined="the file is empty"),
-    "header only.csv": Expected(data.stream_file([])),
-    "header without newline.csv": Expected(b"user_id,track_id,listen_time"),
+    "truncated.csv": Expected(
+        _file(50, seed=2)[:-25], valid=49, rejected={"wrong number of fields": 1}, scenario=9
+    ),
+    "cut in the time.csv": Expected(
+        _file(50, seed=3)[:-5], valid=49, rejected={"invalid listen_time": 1}, scenario=9
+    ),
+    "zero bytes.csv": Expected(b"", quarantined="the file is empty", scenario=10),
+    "header only.csv": Expected(data.stream_file([]), scenario=10),
+    "header without newline.csv": Expected(b"user_id,track_id,listen_time", scenario=10),
     "blank lines.csv": Expected(_file(20, seed=4).replace(b"\n", b"\n\n"), valid=20),
-    "ünïcode 日本語.csv": Expected(_file(10, seed=5), valid=10),
-    "plus+percent%20star*[x]&='!.csv": Expected(_file(10, seed=6), valid=10),
-    "folder/of the sender/good.csv": Expected(_file(10, seed=7), valid=10),
+    "ünïcode 日本語.csv": Expected(_file(10, seed=5), valid=10, scenario=12),
+    "plus+percent%20star*[x]&='!.csv": Expected(_file(10, seed=6), valid=10, scenario=12),
+    "folder/of the sender/good.csv": Expected(_file(10, seed=7), valid=10, scenario=12),
     "missing column.csv": Expected(
         data.csv_bytes([("user_id", "listen_time"), ("u1", f"{FIRST_DAY} 10:00:00")]),
         quarantined="missing column track_id; the header has: user_id, listen_time",
+        scenario=15,
     ),
     "renamed column.csv": Expected(
         data.csv_bytes([("user_id", "track_id", "played_at"), ("u1", "quoted", f"{FIRST_DAY} 10:00:00")]),
         quarantined="missing column listen_time",
+        scenario=15,
     ),
     "doubled column.csv": Expected(
         data.csv_bytes([(*data.STREAM_HEADER, "user_id"), ("u1", "quoted", f"{FIRST_DAY} 10:00:00", "u2")]),
         quarantined="column user_id stands more than once",
+        scenario=15,
     ),
     "extra and reordered columns.csv": Expected(
-        _with_extra_columns(newline="\n"), valid=40, extra_columns=("comment", "device")
+        _with_extra_columns(newline="\n"), valid=40, extra_columns=("comment", "device"), scenario=16
     ),
     "byte order mark, CRLF, quoted newlines.csv": Expected(
-        b"\xef\xbb\xbf" + _with_extra_columns(newline="\r\n"), valid=40, extra_columns=("comment", "device")
+        b"\xef\xbb\xbf" + _with_extra_columns(newline="\r\n"),
+        valid=40,
+        extra_columns=("comment", "device"),
+        scenario=18,
     ),
     "bad rows.csv": Expected(
         _file(
@@ -111,35 +123,46 @@ FILES: dict[str, Expected] = {
             "empty track_id": 1,
             "wrong number of fields": 1,
         },
+        scenario=17,
     ),
     "too many bad rows.csv": Expected(
         _file(18, ("u1", "quoted", "never"), ("u1", "quoted", ""), seed=9),
         quarantined="2 of 20 rows are bad, more than the fraction 0.05",
         records=20,
+        scenario=19,
     ),
     "NUL.csv": Expected(
         _file(30, ("u\0", "quoted", f"{FIRST_DAY} 10:00:00"), seed=10),
         valid=30,
         rejected={"NUL character": 1},
+        scenario=18,
     ),
     "latin-1.csv": Expected(
         _file(30, ("J\u00fcrgen", "quoted", f"{FIRST_DAY} 10:00:00")).decode().encode("latin-1"),
         quarantined="the file is not UTF-8: byte 0xfc",
+        scenario=18,
     ),
-    "semicolons.csv": Expected(GOOD.replace(b",", b";"), quarantined="is the delimiter a comma?"),
+    "semicolons.csv": Expected(
+        GOOD.replace(b",", b";"), quarantined="is the delimiter a comma?", scenario=18
+    ),
     "unclosed quote.csv": Expected(
         _file(30, ("u1", "quoted", f"{FIRST_DAY} 10:00:00"), seed=12).replace(b"\n", b'\n"', 1),
         quarantined="1 of 1 rows are bad",
         records=1,
+        scenario=18,
     ),
-    "midnight and offsets.csv": Expected(MIDNIGHT, valid=7),
-    "good.csv.gz": Expected(gzip.compress(_file(40, seed=13)), valid=40),
-    "gzip by another name.csv": Expected(gzip.compress(_file(40, seed=14)), valid=40),
+    "midnight and offsets.csv": Expected(MIDNIGHT, valid=7, scenario=21),
+    "good.csv.gz": Expected(gzip.compress(_file(40, seed=13)), valid=40, scenario=22),
+    "gzip by another name.csv": Expected(gzip.compress(_file(40, seed=14)), valid=40, scenario=22),
     "truncated.csv.gz": Expected(
-        gzip.compress(_file(40, seed=15))[:-30], quarantined="the gzip data is truncated or damaged"
+        gzip.compress(_file(40, seed=15))[:-30],
+        quarantined="the gzip data is truncated or damaged",
+        scenario=22,
     ),
     "bomb of one record.csv.gz": Expected(
-        gzip.compress(b"user_id,track_id,listen_time\n" + b"a" * 64_000_000, 1), quarantined="not well-formed"
+        gzip.compress(b"user_id,track_id,listen_time\n" + b"a" * 64_000_000, 1),
+        quarantined="not well-formed",
+        scenario=22,
     ),
     "not gzip.csv.gz": Expected(_file(10, seed=16), valid=10),
 }
@@ -172,7 +195,13 @@ def test_no_row_and_no_file_of_a_bad_batch_is_lost_or_counted_twice(bad_batch: B
     assert {file["key"] for file in bad_batch.report["files"]} == {f"streams/{name}" for name in FILES}
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.scenarios(file.scenario)] if file.scenario else [])
+        for name, file in FILES.items()
+    ],
+)
 def test_bad_input_is_processed_or_quarantined_with_its_reason(bad_batch: BadBatch, name: str) -> None:
     expected, file = FILES[name], bad_batch.file(name)
 
@@ -187,6 +216,7 @@ def test_bad_input_is_processed_or_quarantined_with_its_reason(bad_batch: BadBat
     assert tuple(file["extra_columns"]) == expected.extra_columns
 
 
+@pytest.mark.scenarios(10)
 def test_objects_that_are_no_csv_files_stay_in_the_source_and_are_recorded(bad_batch: BadBatch) -> None:
     resources = bad_batch.deployment.resources
     left = read_objects(resources, resources.source_bucket, "streams/")
@@ -195,6 +225,7 @@ def test_objects_that_are_no_csv_files_stay_in_the_source_and_are_recorded(bad_b
     assert sorted(bad_batch.report["ignored_keys"]) == sorted(left)
 
 
+@pytest.mark.scenarios(17)
 def test_rejected_row_is_kept_with_its_file_row_number_reason_and_raw_values(bad_batch: BadBatch) -> None:
     resources, run_key = bad_batch.deployment.resources, bad_batch.report["run_key"]
     kept = read_objects(resources, resources.archive_bucket, f"quarantine/{run_key}/rejected_rows/part-")
@@ -227,6 +258,7 @@ def test_quarantined_file_has_a_json_with_its_reason_and_a_sample_of_its_bad_row
     assert [row["reason"] for row in reason["sample_of_rejected_rows"]] == ["invalid listen_time"] * 2
 
 
+@pytest.mark.scenarios(20, 21)
 def test_listen_counts_on_the_utc_day_of_its_instant(deployment: Deployment, make_runner: MakeRunner) -> None:
     deployment.upload_all({**data.catalogs(), "streams/midnight.csv": MIDNIGHT})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,7 @@ def established(make_deployment: Callable[[], Deployment], make_runner: MakeRunn
     return deployment
 
 
+@pytest.mark.scenarios(14)
 def test_run_without_csv_files_is_skipped_and_changes_nothing(
     established: Deployment, airflow: AirflowProcess
 ) -> None:
@@ -53,6 +55,7 @@ def test_run_without_csv_files_is_skipped_and_changes_nothing(
     assert (ran, outcomes[0].errors) == ({"choose_input"}, {})
 
 
+@pytest.mark.scenarios(14)
 def test_run_whose_only_file_is_no_csv_is_skipped_and_changes_nothing(
     deployment: Deployment, airflow: AirflowProcess
 ) -> None:
@@ -66,6 +69,7 @@ def test_run_whose_only_file_is_no_csv_is_skipped_and_changes_nothing(
     assert (ran, outcomes[0].errors) == ({"choose_input", "sense_streaming_data"}, {})
 
 
+@pytest.mark.scenarios(19)
 def test_run_whose_files_have_no_valid_row_quarantines_them_and_ends_red(
     established: Deployment, airflow: AirflowProcess, alerts: Callable[[], list[dict[str, str]]]
 ) -> None:
@@ -110,6 +114,7 @@ def test_wrong_catalog_fails_the_run_at_once_and_moves_nothing(
     _assert_nothing_moved(deployment)
 
 
+@pytest.mark.scenarios(29)
 def test_failed_glue_job_ends_the_run_red_with_its_message_and_output_and_moves_nothing(
     deployment: Deployment, make_runner: MakeRunner, airflow: AirflowProcess
 ) -> None:
@@ -133,19 +138,38 @@ def test_failed_glue_job_ends_the_run_red_with_its_message_and_output_and_moves_
     assert_consistent(resources, deployment.delivered)
 
 
-def test_stopped_glue_job_ends_the_run_red_and_moves_nothing(
-    deployment: Deployment, airflow: AirflowProcess
+@pytest.mark.scenarios(29)
+@pytest.mark.parametrize("state", ["STOPPED", "ERROR", "TIMEOUT", "EXPIRED", "FAILED"])
+def test_glue_job_that_ends_otherwise_than_well_ends_the_run_red_at_once_and_moves_nothing(
+    deployment: Deployment, airflow: AirflowProcess, state: str
 ) -> None:
     deployment.upload_all({**data.catalogs(), "streams/a.csv": data.stream_file(data.listens(1, 30))})
-    job = f"arn:aws:glue:us-east-1:123456789012:job/{deployment.names['GLUE_JOB_NAME']}"
-    glue = connect("glue", deployment.endpoint_url)
-    glue.tag_resource(ResourceArn=job, TagsToAdd={"local-aws:end-state": "STOPPED"})
+    job_runs = _let_glue_end(deployment, state)
 
     outcome = airflow.run_dag(deployment.environment)
 
     assert outcome.state == "failed"
-    assert "ended STOPPED" in outcome.errors["trigger_glue_job"]
-    assert len(glue.get_job_runs(JobName=deployment.names["GLUE_JOB_NAME"])["JobRuns"]) == 1
+    assert f"ended {state}" in outcome.errors["trigger_glue_job"]
+    assert outcome.attempts["trigger_glue_job"] == 1
+    assert outcome.task_states["archive_streams_data"] == "upstream_failed"
+    assert [run["JobRunState"] for run in job_runs()] == [state]
+    _assert_nothing_moved(deployment)
+
+
+@pytest.mark.scenarios(30)
+def test_glue_job_that_succeeds_without_output_ends_the_run_red_and_moves_nothing(
+    deployment: Deployment, airflow: AirflowProcess
+) -> None:
+    deployment.upload_all({**data.catalogs(), "streams/a.csv": data.stream_file(data.listens(1, 30))})
+    job_runs = _let_glue_end(deployment, "SUCCEEDED")
+
+    outcome = airflow.run_dag(deployment.environment)
+
+    assert outcome.state == "failed"
+    assert outcome.errors.keys() == {"store_kpis_in_dynamodb"}
+    assert "summary.json" in outcome.errors["store_kpis_in_dynamodb"]
+    assert "Clear trigger_glue_job" in outcome.errors["store_kpis_in_dynamodb"]
+    assert [run["JobRunState"] for run in job_runs()] == ["SUCCEEDED"]
     _assert_nothing_moved(deployment)
 
 
@@ -160,6 +184,7 @@ def test_stopped_glue_job_ends_the_run_red_and_moves_nothing(
         ),
     ],
 )
+@pytest.mark.scenarios(45)
 def test_wrong_setting_fails_the_first_task_at_its_first_attempt_and_is_named(
     deployment: Deployment, airflow: AirflowProcess, variable: str, value: str | None, message: str
 ) -> None:
@@ -182,3 +207,12 @@ def _assert_nothing_moved(deployment: Deployment) -> None:
     for prefix in ("streams/", "quarantine/"):
         assert read_objects(resources, resources.archive_bucket, prefix) == {}
     assert observe(resources).reports == {}
+
+
+def _let_glue_end(deployment: Deployment, state: str) -> Callable[[], list[dict[str, Any]]]:
+    """Let each run of the deployment's job end so at once; return what lists its runs."""
+    name = deployment.names["GLUE_JOB_NAME"]
+    glue = connect("glue", deployment.endpoint_url)
+    job = f"arn:aws:glue:us-east-1:123456789012:job/{name}"
+    glue.tag_resource(ResourceArn=job, TagsToAdd={"local-aws:end-state": state})
+    return lambda: glue.get_job_runs(JobName=name)["JobRuns"]

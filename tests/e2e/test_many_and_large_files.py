@@ -7,6 +7,8 @@ import io
 import resource
 from pathlib import Path
 
+import pytest
+
 from tests.e2e import data
 from tests.e2e.conftest import MakeRunner
 from tests.e2e.data import DAYS, FIRST_DAY
@@ -26,6 +28,7 @@ INGEST = (
 )
 
 
+@pytest.mark.scenarios(11)
 def test_more_files_than_s3_lists_at_once_are_all_processed(
     deployment: Deployment, make_runner: MakeRunner
 ) -> None:
@@ -43,6 +46,7 @@ def test_more_files_than_s3_lists_at_once_are_all_processed(
     assert_consistent(deployment.resources, deployment.delivered)
 
 
+@pytest.mark.scenarios(22)
 def test_gzip_bomb_is_ingested_in_bounded_memory(deployment: Deployment, tmp_path: Path) -> None:
     row = f"u1,quoted,{FIRST_DAY} 10:00:00,{'x' * 5_000}\n".encode()
     rows = UNPACKED_BYTES // len(row)

@@ -27,6 +27,7 @@ def first_run(make_deployment: Callable[[], Deployment], make_runner: MakeRunner
     return runner
 
 
+@pytest.mark.scenarios(33)
 def test_every_task_of_a_complete_run_changes_nothing_when_it_is_cleared(first_run: PipelineRunner) -> None:
     deployment = first_run.deployment
     report = first_run.report()
@@ -37,6 +38,7 @@ def test_every_task_of_a_complete_run_changes_nothing_when_it_is_cleared(first_r
     assert first_run.report() == report
 
 
+@pytest.mark.scenarios(4, 5, 6)
 def test_repeated_files_and_rows_change_no_kpi_and_are_counted_as_repeated(
     first_run: PipelineRunner, make_runner: MakeRunner
 ) -> None:
@@ -57,6 +59,7 @@ def test_repeated_files_and_rows_change_no_kpi_and_are_counted_as_repeated(
     assert_consistent(deployment.resources, deployment.delivered)
 
 
+@pytest.mark.scenarios(7, 13)
 def test_file_name_of_an_earlier_run_with_other_content_replaces_nothing_in_the_archive(
     first_run: PipelineRunner, make_runner: MakeRunner
 ) -> None:
@@ -76,6 +79,7 @@ def test_file_name_of_an_earlier_run_with_other_content_replaces_nothing_in_the_
     assert_consistent(resources, deployment.delivered)
 
 
+@pytest.mark.scenarios(10, 19)
 def test_file_of_rejected_content_leaves_the_kpis_of_its_day_alone(
     first_run: PipelineRunner, make_runner: MakeRunner
 ) -> None:
@@ -98,6 +102,7 @@ def test_file_of_rejected_content_leaves_the_kpis_of_its_day_alone(
     assert_consistent(deployment.resources, deployment.delivered)
 
 
+@pytest.mark.scenarios(33)
 def test_each_task_of_a_running_run_may_run_twice(deployment: Deployment, make_runner: MakeRunner) -> None:
     rows = [*ROWS, ("u1", "quoted", "never")]
     deployment.upload_all(
@@ -118,6 +123,7 @@ def test_each_task_of_a_running_run_may_run_twice(deployment: Deployment, make_r
     assert_consistent(deployment.resources, deployment.delivered)
 
 
+@pytest.mark.scenarios(1, 2, 3)
 def test_files_that_arrive_during_a_run_are_left_for_the_next_one(
     deployment: Deployment, make_runner: MakeRunner
 ) -> None:

@@ -42,6 +42,7 @@ GOOD_FILE = data.stream_file(data.listens(1, 20))
         ),
     ],
 )
+@pytest.mark.scenarios(37, 45)
 def test_wrong_setting_is_named_before_anything_is_touched(
     deployment: Deployment, make_runner: MakeRunner, changes: dict[str, str], message: str
 ) -> None:

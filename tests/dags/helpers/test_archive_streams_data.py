@@ -184,6 +184,7 @@ class TestDispositions:
         head = pipeline.s3.head_object(Bucket=pipeline.config.source_bucket, Key="streams/a.csv")
         assert head["VersionId"] == newer["version_id"]
 
+    @pytest.mark.scenarios(3)
     def test_version_that_comes_between_check_and_delete_survives(
         self, pipeline: Pipeline, wire: Wire
     ) -> None:
@@ -310,6 +311,7 @@ class TestCrashAndRetry:
         prepare(pipeline)
         return version
 
+    @pytest.mark.scenarios(36)
     def test_source_stays_when_the_copy_differs(
         self, pipeline: Pipeline, version: ObjectVersion, wire: Wire
     ) -> None:
@@ -325,6 +327,7 @@ class TestCrashAndRetry:
         assert "streams/a.csv" in pipeline.source_keys()
         assert report_key(RUN_KEY) not in pipeline.archived()
 
+    @pytest.mark.scenarios(36, 44)
     def test_source_stays_when_the_copy_is_denied(
         self, pipeline: Pipeline, version: ObjectVersion, wire: Wire
     ) -> None:
@@ -351,6 +354,7 @@ class TestCrashAndRetry:
         assert list(kept_sources(pipeline)) == [archive_key(version)]
         assert "streams/a.csv" not in pipeline.source_keys()
 
+    @pytest.mark.scenarios(34)
     def test_file_that_was_archived_but_not_deleted_is_verified_and_deleted(
         self, pipeline: Pipeline, version: ObjectVersion
     ) -> None:
@@ -361,6 +365,7 @@ class TestCrashAndRetry:
         assert kept_sources(pipeline) == {archive_key(version): ALMOST_GOOD.encode()}
         assert "streams/a.csv" not in pipeline.source_keys()
 
+    @pytest.mark.scenarios(36)
     def test_file_whose_copy_was_cut_is_copied_again(
         self, pipeline: Pipeline, version: ObjectVersion
     ) -> None:
@@ -371,6 +376,7 @@ class TestCrashAndRetry:
         assert kept_sources(pipeline) == {archive_key(version): ALMOST_GOOD.encode()}
         assert "streams/a.csv" not in pipeline.source_keys()
 
+    @pytest.mark.scenarios(35)
     def test_file_that_was_deleted_but_not_recorded_is_proven_by_the_archive(
         self, pipeline: Pipeline, version: ObjectVersion
     ) -> None:

@@ -76,6 +76,7 @@ def test_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch, name:
 
 @pytest.mark.parametrize("value", [None, "", "  "], ids=["missing", "empty", "blank"])
 @pytest.mark.parametrize("name", BUCKETS)
+@pytest.mark.scenarios(45)
 def test_missing_bucket_is_named_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str | None
 ) -> None:
@@ -93,6 +94,7 @@ def test_missing_bucket_is_named_with_the_remedy(
         ("INTERMEDIATE_BUCKET_NAME", "ARCHIVE_BUCKET_NAME"),
     ],
 )
+@pytest.mark.scenarios(37)
 def test_one_bucket_for_two_purposes_is_refused(
     monkeypatch: pytest.MonkeyPatch, first: str, second: str
 ) -> None:

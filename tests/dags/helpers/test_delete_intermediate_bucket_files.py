@@ -30,6 +30,7 @@ def test_clearing_the_task_finds_nothing_more_to_delete(pipeline: Pipeline) -> N
     assert delete_intermediate_bucket_files(RUN_KEY, pipeline.config) == 0
 
 
+@pytest.mark.scenarios(36)
 def test_objects_of_a_run_without_report_are_kept(pipeline: Pipeline) -> None:
     before = pipeline.objects(pipeline.config.intermediate_bucket)
 

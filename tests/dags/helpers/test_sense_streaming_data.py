@@ -175,6 +175,7 @@ class TestConfiguration:
             ("ARCHIVE_BUCKET_NAME", "INTERMEDIATE_BUCKET_NAME"),
         ],
     )
+    @pytest.mark.scenarios(37)
     def test_bucket_for_two_purposes_is_refused(
         self, sense: Any, monkeypatch: pytest.MonkeyPatch, variable: str, same_as: str
     ) -> None:
@@ -184,6 +185,7 @@ class TestConfiguration:
         with pytest.raises(ConfigurationError, match=f"{same_as} and {variable} both name .*'one-bucket'"):
             sense()
 
+    @pytest.mark.scenarios(45)
     def test_missing_table_is_named_with_its_variable(
         self, sense: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:

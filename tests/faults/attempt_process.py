@@ -1,0 +1,122 @@
+"""What goes on in the process of an attempt, and in the one from which attempts are forked."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from botocore.loaders import Loader
+
+from include.local_airflow.environment import airflow_environment
+from tests.e2e.deployment import Deployment, connect
+from tests.e2e.pipeline_runner import PipelineRunner
+from tests.e2e.processes import become
+from tests.faults.glue_stand_in import GlueStandIn
+from tests.faults.safeguards import SAFEGUARDS
+from tests.faults.wire import Fault, Wire
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an attempt is to do; see `Attempts.make`."""
+
+    endpoint_url: str
+    names: dict[str, str]
+    airflow_home: Path
+    dag_run_id: str
+    results: dict[str, Any]
+    start: str | None
+    until: str | None
+    fault: Fault | None
+    without: str | None
+    glue_folder: Path
+
+
+def warm_up() -> None:
+    """Import and cache, in the process from which attempts are forked, what each of them needs."""
+    loader: Any = Loader
+    for name in ("list_available_services", "load_service_model", "load_data_with_path"):
+        setattr(loader, name, _remembered(getattr(loader, name)))
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+    from helpers import (  # noqa: F401
+        archive_streams_data,
+        aws,
+        delete_intermediate_bucket_files,
+        list_stream_files,
+        move_files_to_intermediate_bucket,
+        sense_streaming_data,
+        store_kpis_in_dynamodb,
+    )
+
+    # The hook looks for its caller in the whole stack, with all modules' sources.
+    AwsBaseHook._get_caller = lambda _: "tests"  # type: ignore[method-assign,assignment]
+    # An AWS client for all tasks of a process, as each of them would make one: it takes as long as ten calls.
+    uncached: Any = aws._client
+    aws._client = cache(uncached)
+    with patch.dict(os.environ, airflow_environment(os.environ, 1, {}, Path(os.environ["AIRFLOW_HOME"]))):
+        for service in ("s3", "dynamodb"):
+            connect(service, "http://127.0.0.1:1")
+            uncached(service)
+
+
+def _remembered(method: Callable[..., Any]) -> Callable[..., Any]:
+    results: dict[Any, Any] = {}
+
+    def remembered(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # Each loader of the SDK reads the same files again.
+        key = repr((args, kwargs))
+        if key not in results:
+            results[key] = method(self, *args, **kwargs)
+        return results[key]
+
+    return remembered
+
+
+def run_attempt(connection: Connection, job: Job) -> None:
+    """Run the tasks, telling over the connection what comes of them."""
+    become(dict(os.environ), job.glue_folder.parent / "attempts.log")
+
+    def ask(*message: Any) -> Any:
+        connection.send(message)
+        return connection.recv()
+
+    wire = Wire(job.fault, pause=lambda: ask("paused"))
+    wire.install()
+    _make_calls_ordered()
+    if job.without:
+        SAFEGUARDS[job.without]()
+    deployment = Deployment(job.endpoint_url, job.names, job.airflow_home)
+    glue = GlueStandIn(lambda arguments: ask("glue", arguments), job.glue_folder)
+    runner = PipelineRunner(deployment, glue.run, job.dag_run_id)
+    runner.results = job.results
+    tasks = runner.task_ids
+    first = tasks.index(job.start) if job.start else 0
+    last = tasks.index(job.until) if job.until else len(tasks) - 1
+    error = None
+    try:
+        for task_id in tasks[first : last + 1]:
+            connection.send(("starts", task_id))
+            wire.task = task_id
+            connection.send(("returned", task_id, runner.run_task(task_id)))
+    except Exception as exception:
+        error = f"{type(exception).__name__}: {exception}"
+        traceback.print_exc()
+    connection.send(("ended", error, wire.calls, wire.waits))
+    connection.close()
+    # The interpreter's own end would wait for threads of the SDK.
+    os._exit(0)
+
+
+def _make_calls_ordered() -> None:
+    """Let call number k be the same one in each attempt."""
+    from helpers import archive_streams_data
+
+    archive_streams_data.MAX_CONNECTIONS = 1  # type: ignore[attr-defined]

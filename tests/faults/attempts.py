@@ -1,0 +1,158 @@
+"""Attempts at a run of the pipeline, each in a process of its own in which AWS calls can go wrong."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from tests.e2e.deployment import Deployment
+from tests.e2e.spark_process import SparkProcess
+from tests.faults.attempt_process import Job, run_attempt
+from tests.faults.wire import Call, Fault
+
+# Longer than any attempt takes.
+ATTEMPT_SECONDS = 120
+
+
+@dataclass
+class Attempt:
+    """How an attempt ended.
+
+    Attributes:
+        results: what each task returned that has ended, by task id.
+        unfinished: the task in which it died or failed; None when all have ended.
+        error: type and message of the exception that ended it; None when there was none, as after SIGKILL.
+        killed: whether SIGKILL ended it.
+        calls: the AWS calls, in order; empty when it was killed.
+        waits: seconds of each wait that the SDK made between its attempts (noted, not slept).
+    """
+
+    results: dict[str, Any]
+    unfinished: str | None = None
+    error: str | None = None
+    killed: bool = False
+    calls: list[Call] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    connection_ended: bool = field(default=False, repr=False)
+
+
+class Attempts:
+    """Makes attempts: forks each from a process that has everything imported already."""
+
+    def __init__(self, spark: SparkProcess, folder: Path) -> None:
+        """Take the Spark for what the Glue job computes, and a folder to remember it in."""
+        self._spark = spark
+        self._folder = folder
+        self._context = get_context("forkserver")
+        # Starting a process asks after all others; a thread that waits for one would lose its exit code.
+        self._lock = Lock()
+        self._context.set_forkserver_preload(["tests.faults.preload"])
+
+    def make(
+        self,
+        deployment: Deployment,
+        dag_run_id: str,
+        results: Mapping[str, Any] | None = None,
+        start: str | None = None,
+        until: str | None = None,
+        fault: Fault | None = None,
+        without: str | None = None,
+        meanwhile: Callable[[Attempt], object] | None = None,
+    ) -> Attempt:
+        """Run tasks of a DAG run in a new process; what goes wrong in them is returned, not raised.
+
+        Args:
+            deployment: the pipeline.
+            dag_run_id: the DAG run.
+            results: what earlier tasks returned, by task id.
+            start: the first task to run; the run's first unless given.
+            until: the last task to run; the run's last unless given.
+            fault: what goes wrong with the AWS calls.
+            without: a key of `SAFEGUARDS`, which is switched off.
+            meanwhile: what happens here while the attempt is paused.
+        """
+        ours, theirs = self._context.Pipe()
+        job = Job(
+            deployment.endpoint_url,
+            deployment.names,
+            deployment.airflow_home,
+            dag_run_id,
+            dict(results or {}),
+            start,
+            until,
+            fault,
+            without,
+            self._folder,
+        )
+        process = self._context.Process(target=run_attempt, args=(theirs, job))
+        with self._lock:
+            process.start()
+        theirs.close()
+        attempt = Attempt(dict(results or {}))
+        try:
+            self._follow(ours, attempt, deployment.endpoint_url, meanwhile)
+        finally:
+            ours.close()
+            if not attempt.connection_ended:
+                process.kill()
+            with self._lock:
+                process.join()
+        attempt.killed = process.exitcode == -signal.SIGKILL
+        if process.exitcode not in (0, -signal.SIGKILL):
+            raise RuntimeError(f"The attempt's process ended with {process.exitcode}: {job}")
+        return attempt
+
+    def run_to_end(
+        self, deployment: Deployment, dag_run_id: str, attempt: Attempt, tries: int = 1
+    ) -> Attempt:
+        """Do what Airflow and its user do: run the unfinished task again, or what its message says."""
+        for _ in range(tries):
+            if attempt.unfinished is None:
+                break
+            start = attempt.unfinished
+            if attempt.error and "Clear trigger_glue_job" in attempt.error:
+                start = "trigger_glue_job"
+            attempt = self.make(deployment, dag_run_id, attempt.results, start)
+        return attempt
+
+    def _follow(
+        self,
+        connection: Connection,
+        attempt: Attempt,
+        endpoint_url: str,
+        meanwhile: Callable[[Attempt], object] | None,
+    ) -> None:
+        while True:
+            if not connection.poll(ATTEMPT_SECONDS):
+                raise TimeoutError(f"The attempt hangs in {attempt.unfinished}")
+            try:
+                kind, *content = connection.recv()
+            except EOFError:
+                attempt.connection_ended = True
+                return
+            if kind == "starts":
+                [attempt.unfinished] = content
+            elif kind == "returned":
+                attempt.results[content[0]] = content[1]
+            elif kind == "glue":
+                connection.send(self._run_spark(endpoint_url, *content))
+            elif kind == "paused":
+                assert meanwhile is not None
+                meanwhile(attempt)
+                connection.send("go on")
+            elif kind == "ended":
+                attempt.error, attempt.calls, attempt.waits = content
+                attempt.unfinished = attempt.unfinished if attempt.error else None
+
+    def _run_spark(self, endpoint_url: str, arguments: dict[str, str]) -> str | None:
+        try:
+            self._spark.run_glue_script(endpoint_url, arguments)
+        except RuntimeError as error:
+            return str(error)
+        return None
