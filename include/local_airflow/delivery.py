@@ -102,18 +102,10 @@ def write_sample() -> Delivery:
 
 def deliver_sample_unless_others_wait(bucket: str, console: Console) -> None:
     """Upload the sample data, unless stream files of other content wait for a run: it is theirs then."""
-    import boto3
-
     sample = write_sample()
     own = {sample.key_of(file): _md5(file) for file in sample.files[STREAMS]}
-    pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{STREAMS}/")
-    waiting = [entry for page in pages for entry in page.get("Contents", [])]
     # A file under a sample's name may be the user's correction of it.
-    others = [
-        entry["Key"]
-        for entry in waiting
-        if entry["Key"].endswith(_SUFFIXES[STREAMS]) and entry["ETag"].strip('"') != own.get(entry["Key"])
-    ]
+    others = [key for key, md5 in _list_waiting_files(bucket).items() if md5 != own.get(key)]
     if not others:
         deliver(sample, bucket, console)
         return
@@ -124,6 +116,14 @@ def deliver_sample_unless_others_wait(bucket: str, console: Console) -> None:
         ),
         soft_wrap=True,
     )
+
+
+def waiting_line(bucket: str) -> str:
+    """Say how many stream files wait for the next run."""
+    count = len(_list_waiting_files(bucket))
+    if not count:
+        return f"No stream file waits in s3://{bucket}/{STREAMS}/."
+    return f"Stream files that wait in s3://{bucket}/{STREAMS}/ for the next make run: {count:,}."
 
 
 def deliver_sample_if_first(bucket: str, console: Console) -> None:
@@ -169,6 +169,19 @@ def show_other_catalog_files(folder: Delivery, bucket: str, console: Console) ->
                 ),
                 soft_wrap=True,
             )
+
+
+def _list_waiting_files(bucket: str) -> dict[str, str]:
+    """Return the ETag, without quotes, of each stream file, by key."""
+    import boto3
+
+    pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{STREAMS}/")
+    entries = [entry for page in pages for entry in page.get("Contents", [])]
+    return {
+        entry["Key"]: entry["ETag"].strip('"')
+        for entry in entries
+        if entry["Key"].endswith(_SUFFIXES[STREAMS])
+    }
 
 
 def _md5(file: Path) -> str:

@@ -56,6 +56,7 @@ def run(data: Path | None, aws_port: int, console: Console) -> int:
 
 def run_dag(conf: Mapping[str, str], aws_port: int, resources: Mapping[str, str], console: Console) -> int:
     """Run the DAG to its end with these parameters and print report and KPIs; return the exit status."""
+    bucket = resources["SOURCE_BUCKET_NAME"]
     log = LOGS_DIR / f"run-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.log"
     console.print(Text(f"Airflow runs the DAG; its log is {log}"), soft_wrap=True)
     with tempfile.TemporaryDirectory(dir=LOCAL_DIR, prefix="airflow-run-") as home:
@@ -66,13 +67,18 @@ def run_dag(conf: Mapping[str, str], aws_port: int, resources: Mapping[str, str]
         # Airflow's logging is set up by now: what the AWS clients say goes to the log, too.
         with output_to(log):
             report = _show_results(outcome, resources, console)
+            waiting = delivery.waiting_line(bucket)
     # What the user needs most comes last: the error, or how to go on.
-    bucket = resources["SOURCE_BUCKET_NAME"]
     if outcome.state == "failed" or (outcome.state == "success" and report is None):
         _show_what_next(aws_port, resources, report, console)
         _show_failure(outcome, log, console)
-        if not conf:
-            console.print(f"Files that are still in s3://{bucket}/streams/ are taken by the next make run.")
+        console.print(
+            Text(
+                "Each command runs the DAG anew: where a message says to clear a task or to trigger a run, "
+                f"mend the cause and give the command again. {waiting}"
+            ),
+            soft_wrap=True,
+        )
         return 1
     if outcome.state == "skipped":
         console.print(

@@ -4,6 +4,7 @@
 - ``CopySourceIfMatch`` of CopyObject and UploadPartCopy is ignored, as are ``IfMatch`` and ``IfNoneMatch`` of
   CopyObject.
 - An ``ETag`` in DeleteObjects is ignored, ``IfMatch="*"`` of DeleteObject matches nothing.
+- CopyObject takes a source of any size, BatchWriteItem any number of items.
 - The inline policies of a role made by CloudFormation are no JSON, so they cannot be read or enforced.
 """
 
@@ -16,11 +17,16 @@ from urllib.parse import parse_qs, unquote, urlparse
 from xml.sax.saxutils import escape
 
 import xmltodict  # type: ignore[import-untyped]
+from moto.dynamodb.exceptions import MockValidationException
 from moto.dynamodb.responses import DynamoHandler
 from moto.iam.models import Role
 from moto.s3.exceptions import MissingKey, PreconditionFailed, S3ClientError
+from moto.s3.models import FakeKey
 from moto.s3.responses import S3Response
 from werkzeug.datastructures import Headers
+
+MAX_COPY_BYTES = 5 * 1024**3
+MAX_BATCH_ITEMS = 25
 
 _Method = Callable[..., Any]
 
@@ -29,7 +35,11 @@ def install() -> None:
     """Mend moto in this process."""
     s3_writes, dynamodb = threading.RLock(), threading.RLock()
     fixes: list[tuple[Any, str, Callable[[_Method], _Method]]] = [
-        (S3Response, "copy_object", _checked_by(_check_copy_source, _check_copy_destination)),
+        (
+            S3Response,
+            "copy_object",
+            _checked_by(_check_copy_source, _check_copy_size, _check_copy_destination),
+        ),
         (S3Response, "upload_part_copy", _checked_by(_check_copy_source)),
         (S3Response, "delete_object", _checked_by(_accept_any_etag)),
         (S3Response, "_bucket_response_delete_keys", _delete_matching_keys),
@@ -37,6 +47,7 @@ def install() -> None:
         (S3Response, "_key_response_delete", _locked_by(s3_writes)),
         (S3Response, "_key_response_post", _locked_by(s3_writes)),
         (S3Response, "_key_response_put", _locked_by(s3_writes)),
+        (DynamoHandler, "batch_write_item", _checked_by(_check_batch_size)),
         (DynamoHandler, "call_action", _locked_by(dynamodb)),
         (Role, "put_policy", _put_policy_as_json),
     ]
@@ -56,10 +67,10 @@ def _locked_by(lock: threading.RLock) -> Callable[[_Method], _Method]:
     return fix
 
 
-def _checked_by(*checks: Callable[[S3Response], None]) -> Callable[[_Method], _Method]:
+def _checked_by(*checks: Callable[[Any], None]) -> Callable[[_Method], _Method]:
     def fix(method: _Method) -> _Method:
         @wraps(method)
-        def checked(self: S3Response) -> Any:
+        def checked(self: Any) -> Any:
             for check in checks:
                 check(self)
             return method(self)
@@ -71,14 +82,31 @@ def _checked_by(*checks: Callable[[S3Response], None]) -> Callable[[_Method], _M
 
 def _check_copy_source(response: S3Response) -> None:
     expected = response.headers.get("x-amz-copy-source-if-match")
-    if expected is None:
-        return
+    found = _copy_source(response)
+    if expected is not None and found is not None and not _matches(expected, found.etag):
+        raise PreconditionFailed("x-amz-copy-source-If-Match")
+
+
+def _check_copy_size(response: S3Response) -> None:
+    found = _copy_source(response)
+    if found is not None and found.size > MAX_COPY_BYTES:
+        raise S3ClientError(
+            "InvalidRequest",
+            "The specified copy source is larger than the maximum allowable size for a copy source: "
+            f"{MAX_COPY_BYTES}",
+        )
+
+
+def _copy_source(response: S3Response) -> FakeKey | None:
     source = urlparse(response.headers["x-amz-copy-source"])
     bucket, key = unquote(source.path).lstrip("/").split("/", 1)
     version_id = parse_qs(source.query).get("versionId", [None])[0]
-    found = response.backend.get_object(bucket, key, version_id=version_id)
-    if found is not None and not _matches(expected, found.etag):
-        raise PreconditionFailed("x-amz-copy-source-If-Match")
+    return response.backend.get_object(bucket, key, version_id=version_id)
+
+
+def _check_batch_size(handler: DynamoHandler) -> None:
+    if sum(map(len, handler.body["RequestItems"].values())) > MAX_BATCH_ITEMS:
+        raise MockValidationException("Too many items requested for the BatchWriteItem call")
 
 
 def _check_copy_destination(response: S3Response) -> None:

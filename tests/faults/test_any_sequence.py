@@ -200,7 +200,7 @@ def test_nothing_is_lost_or_counted_twice_whatever_happens(bench: Bench, scenari
 def test_nothing_is_lost_or_counted_twice_whatever_happens_for_long(
     bench: Bench, scenarios: Scenarios
 ) -> None:
-    run_sequences(bench, scenarios, examples=60)
+    run_sequences(bench, scenarios, examples=40)
 
 
 def run_sequences(bench: Bench, scenarios: Scenarios, examples: int) -> None:

@@ -2,9 +2,11 @@ import json
 from typing import Any
 
 import pytest
+from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError, ConnectionClosedError
 from pipeline_support import Pipeline, Wire, answer, answer_after_commit, fail_after_commit
 
+from helpers import s3_objects
 from helpers.aws import s3_client
 from helpers.errors import ReconciliationError
 from helpers.s3_objects import (
@@ -237,6 +239,21 @@ class TestCopyVerified:
 
         listed = pipeline.s3.list_objects_v2(Bucket=pipeline.config.archive_bucket)["Contents"]
         assert [entry["StorageClass"] for entry in listed] == ["GLACIER_IR"]
+
+    def test_object_that_is_too_large_for_one_copy_is_copied_in_parts(
+        self, pipeline: Pipeline, s3: Any, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        content = "0123456789abcdef" * 700_000
+        version = pipeline.upload(KEY, content)
+        pipeline.upload(KEY, "newer")
+        part = 6 * 1024**2
+        config = TransferConfig(multipart_threshold=len(content), multipart_chunksize=part)
+        monkeypatch.setattr(s3_objects, "_COPY_CONFIG", config)
+
+        self.copy(pipeline, s3, version["version_id"])
+
+        assert self.copied(pipeline) == content.encode()
+        assert sum("partNumber" in request.url for request in wire.requests) == -(-len(content) // part)
 
     def test_same_content_is_not_copied_again(self, pipeline: Pipeline, s3: Any) -> None:
         pipeline.upload(KEY, "content")

@@ -233,3 +233,12 @@ def test_sample_that_was_left_waiting_is_delivered_whole(
     delivery.deliver_sample_unless_others_wait("source", console)
 
     assert "streams/streams2.csv" in {item["Key"] for item in s3.list_objects_v2(Bucket="source")["Contents"]}
+
+
+def test_files_that_wait_for_the_next_run_are_counted(s3: Any) -> None:
+    assert delivery.waiting_line("source") == "No stream file waits in s3://source/streams/."
+
+    for key in ("streams/a.csv", "streams/b.csv.gz", "streams/notes.txt", "songs/s.csv"):
+        s3.put_object(Bucket="source", Key=key, Body=b"")
+
+    assert delivery.waiting_line("source").endswith("s3://source/streams/ for the next make run: 2.")

@@ -6,8 +6,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local_aws_support import connect
+from local_aws_support import connect, running_server
 
+SERVER_WITH_SMALL_COPIES = """
+from include.local_aws import moto_fixes
+from include.local_aws.server import serve
+moto_fixes.MAX_COPY_BYTES = 10
+serve("127.0.0.1", 0)
+"""
 MISMATCH = '"0123456789abcdef0123456789abcdef"'
 
 
@@ -32,6 +38,17 @@ def refused(call: Any, **arguments: Any) -> str:
     with pytest.raises(ClientError) as caught:
         call(**arguments)
     return caught.value.response["Error"]["Code"]
+
+
+def make_table(dynamodb: Any) -> str:
+    table = f"table-{uuid.uuid4().hex[:8]}"
+    dynamodb.create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": "date", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "date", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    return table
 
 
 def test_copy_source_must_match_its_etag(s3: Any, bucket: str) -> None:
@@ -66,6 +83,28 @@ def test_copy_destination_must_meet_its_conditions(s3: Any, bucket: str) -> None
     s3.copy_object(IfNoneMatch="*", **copy)
     assert refused(s3.copy_object, IfNoneMatch="*", **copy) == "PreconditionFailed"
     assert refused(s3.copy_object, IfMatch=MISMATCH, **copy) == "PreconditionFailed"
+
+
+def test_copy_source_must_not_be_larger_than_a_copy_may_be() -> None:
+    with running_server(("-c", SERVER_WITH_SMALL_COPIES)) as (endpoint_url, _):
+        s3 = connect("s3", endpoint_url)
+        s3.create_bucket(Bucket="bucket")
+        for size in (10, 11):
+            s3.put_object(Bucket="bucket", Key=f"{size} bytes", Body=b"x" * size)
+        s3.copy_object(Bucket="bucket", Key="copy", CopySource={"Bucket": "bucket", "Key": "10 bytes"})
+        source = {"Bucket": "bucket", "Key": "11 bytes"}
+        assert refused(s3.copy_object, Bucket="bucket", Key="copy", CopySource=source) == "InvalidRequest"
+        assert s3.head_object(Bucket="bucket", Key="copy")["ContentLength"] == 10
+
+
+def test_batch_must_not_have_more_than_25_items(local_aws: str) -> None:
+    dynamodb = connect("dynamodb", local_aws)
+    table = make_table(dynamodb)
+    requests = [{"PutRequest": {"Item": {"date": {"S": str(number)}}}} for number in range(26)]
+    assert refused(dynamodb.batch_write_item, RequestItems={table: requests}) == "ValidationException"
+    assert dynamodb.scan(TableName=table)["Count"] == 0
+    dynamodb.batch_write_item(RequestItems={table: requests[:25]})
+    assert dynamodb.scan(TableName=table)["Count"] == 25
 
 
 def test_delete_object_must_match_its_etag(s3: Any, bucket: str) -> None:
@@ -132,13 +171,7 @@ def test_of_simultaneous_conditional_puts_of_an_object_one_succeeds(slow_aws: st
 
 def test_of_simultaneous_conditional_puts_of_an_item_one_succeeds(slow_aws: str) -> None:
     dynamodb = connect("dynamodb", slow_aws)
-    table = f"table-{uuid.uuid4().hex[:8]}"
-    dynamodb.create_table(
-        TableName=table,
-        KeySchema=[{"AttributeName": "date", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "date", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
+    table = make_table(dynamodb)
 
     def put(number: int) -> str:
         item = {"date": {"S": "2024-06-25"}, "version": {"N": str(number)}}
