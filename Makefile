@@ -15,16 +15,19 @@ unexport PYTHONPATH PYTHONHOME
 
 IS_SUPPORTED = import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 INSTALLED = .venv/.installed-from-lock
+AIRFLOW3_INSTALLED = .venv-airflow3/.installed-from-lock
 COMMAND = .venv/bin/python -m include.local_airflow
 UV = uv==0.13.9
+# A day on which the tests passed with the newest packages; for Airflow 2, pyproject.toml names one.
+AIRFLOW3_PACKAGES_OF = 2026-11-20T00:00:00Z
 # Of the random sequences of the fault tests.
 SEED ?= 1
 
-.PHONY: help run reprocess redrive up down test test-faults lint fix lock clean
+.PHONY: help run reprocess redrive up down test test-faults test-airflow3 lint fix lock clean
 
 help: ## Say what each command does
 	@echo 'make COMMAND, where COMMAND is:'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
 	@echo 'Ports of local AWS and of the UI: AWS_PORT=$(AWS_PORT) WEB_PORT=$(WEB_PORT)'
 
 run: $(INSTALLED) ## Run the pipeline once on sample data, or on your own: make run DATA=folder
@@ -51,6 +54,11 @@ test-faults: $(INSTALLED) ## Let everything go wrong that can, at every AWS call
 	@echo 'Running the fault tests; this takes about 20 minutes'
 	@.venv/bin/python -m pytest -m scenarios --all-scenarios --hypothesis-seed='$(SEED)' --durations=10
 
+test-airflow3: $(AIRFLOW3_INSTALLED) ## Run the tests of the DAG, of its helpers and of whole runs on Airflow 3
+	@echo 'Running the tests on Airflow 3'
+	@.venv-airflow3/bin/python -m pytest -m 'not slow' .astro tests/dags \
+		tests/e2e/test_dag_runs.py tests/e2e/test_dag_runs_that_fail.py tests/include/local_airflow/test_pipeline_run.py
+
 lint: $(INSTALLED) ## Check code style and types, and change nothing
 	@echo 'Checking with ruff and mypy'
 	@.venv/bin/python -m ruff check --no-cache
@@ -62,27 +70,31 @@ fix: $(INSTALLED) ## Mend what ruff can mend, and format
 	@.venv/bin/python -m ruff check --fix
 	@.venv/bin/python -m ruff format
 
-lock: ## Resolve requirements-lock.txt again from requirements-dev.txt
+lock: ## Resolve the locks again from requirements-dev.txt and requirements-airflow3.txt
 	@$(require_python)
-	@echo 'Resolving requirements-lock.txt with $(UV)'
+	@echo 'Resolving requirements-lock.txt and requirements-airflow3-lock.txt with $(UV)'
 	@"$(PYTHON)" -m venv --clear .local/lock-venv
 	@.local/lock-venv/bin/python -m pip install --quiet --disable-pip-version-check '$(UV)'
 	@.local/lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header requirements-dev.txt -o requirements-lock.txt
+	@.local/lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --exclude-newer $(AIRFLOW3_PACKAGES_OF) \
+		requirements-airflow3.txt -o requirements-airflow3-lock.txt
 
 clean: down ## Stop everything and remove the environment, local state and caches
-	@echo 'Removing .venv, .local and caches'
-	@rm -rf .venv .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@echo 'Removing .venv, .venv-airflow3, .local and caches'
+	@rm -rf .venv .venv-airflow3 .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Made anew each time: an environment whose making was interrupted is not to be trusted, and one of an
 # older lock has packages that the new one does not name.
 $(INSTALLED): requirements-lock.txt
+$(AIRFLOW3_INSTALLED): requirements-airflow3-lock.txt
+$(INSTALLED) $(AIRFLOW3_INSTALLED):
 	@$(require_python)
-	@echo 'Making the Python environment in .venv from requirements-lock.txt; this takes a few minutes, once'
-	@"$(PYTHON)" -m venv --clear .venv
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
-		-r requirements-lock.txt
+	@echo 'Making the Python environment in $(@D) from $<; this takes a few minutes, once'
+	@"$(PYTHON)" -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
 define require_python

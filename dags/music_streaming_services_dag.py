@@ -31,10 +31,8 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.datasets import Dataset
-from airflow.decorators import dag, task
-from airflow.models.param import Param
-from airflow.utils.trigger_rule import TriggerRule
+# The names of Airflow 3, under Airflow 2 too.
+from airflow.providers.common.compat.sdk import Asset, Param, TriggerRule, dag, task
 
 from helpers.config import AWS_CONN_ID, PipelineConfig
 from helpers.notify_failure import notify_failure
@@ -48,7 +46,7 @@ if TYPE_CHECKING:
     from helpers.store_kpis_in_dynamodb import StoredKpis
     from helpers.validate_csv_files import ValidatedPart
 
-KPI_TABLE = Dataset(f"dynamodb://{os.environ.get('KPI_TABLE_NAME') or 'music_kpis_table'}")
+KPI_TABLE = Asset(f"dynamodb://{os.environ.get('KPI_TABLE_NAME') or 'music_kpis_table'}")
 
 DEFAULT_ARGS = {
     "owner": "data-engineering",

@@ -52,6 +52,8 @@ def test_help_names_every_command(project: Path) -> None:
         "up",
         "down",
         "test",
+        "test-faults",
+        "test-airflow3",
         "lint",
         "fix",
         "lock",
