@@ -23,11 +23,11 @@ AIRFLOW3_PACKAGES_OF = 2026-11-20T00:00:00Z
 # Of the random sequences of the fault tests.
 SEED ?= 1
 
-.PHONY: help run reprocess redrive up down test test-faults test-airflow3 lint fix lock clean
+.PHONY: help run reprocess redrive up down test test-faults test-airflow3 test-containers lint fix lock clean
 
 help: ## Say what each command does
 	@echo 'make COMMAND, where COMMAND is:'
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
 	@echo 'Ports of local AWS and of the UI: AWS_PORT=$(AWS_PORT) WEB_PORT=$(WEB_PORT)'
 
 run: $(INSTALLED) ## Run the pipeline once on sample data, or on your own: make run DATA=folder
@@ -58,6 +58,12 @@ test-airflow3: $(AIRFLOW3_INSTALLED) ## Run the tests of the DAG, of its helpers
 	@echo 'Running the tests on Airflow 3'
 	@.venv-airflow3/bin/python -m pytest -m 'not slow' .astro tests/dags \
 		tests/e2e/test_dag_runs.py tests/e2e/test_dag_runs_that_fail.py tests/include/local_airflow/test_pipeline_run.py
+
+# Shown also when a test failed; what was not reached is not there.
+test-containers: $(INSTALLED) ## Build the image and run the DAG in the containers of `astro dev start`, with podman
+	@echo 'Running the tests of the containers; logs are kept in .local/test-containers'
+	@.venv/bin/python -m pytest tests/containers; status=$$?; \
+		cat .local/test-containers/figures.json; exit $$status
 
 lint: $(INSTALLED) ## Check code style and types, and change nothing
 	@echo 'Checking with ruff and mypy'

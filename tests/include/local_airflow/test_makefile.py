@@ -54,6 +54,7 @@ def test_help_names_every_command(project: Path) -> None:
         "test",
         "test-faults",
         "test-airflow3",
+        "test-containers",
         "lint",
         "fix",
         "lock",
