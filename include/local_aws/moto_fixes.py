@@ -5,7 +5,8 @@
   CopyObject.
 - An ``ETag`` in DeleteObjects is ignored, ``IfMatch="*"`` of DeleteObject matches nothing.
 - CopyObject takes a source of any size, BatchWriteItem any number of items.
-- The inline policies of a role made by CloudFormation are no JSON, so they cannot be read or enforced.
+- The inline policies of a role made by CloudFormation are no JSON, so they cannot be read or enforced, and
+  have a null where the template has a statement only under a condition.
 """
 
 import json
@@ -171,7 +172,10 @@ def _refusal(response: S3Response, bucket_name: str, entry: dict[str, str]) -> S
 def _put_policy_as_json(put_policy: _Method) -> _Method:
     @wraps(put_policy)
     def put_policy_as_json(self: Role, name: str, document: Any) -> None:
-        put_policy(self, name, document if isinstance(document, str) else json.dumps(document))
+        if not isinstance(document, str):
+            statements = [statement for statement in document["Statement"] if statement is not None]
+            document = json.dumps({**document, "Statement": statements})
+        put_policy(self, name, document)
 
     return put_policy_as_json
 

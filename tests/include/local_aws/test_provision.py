@@ -81,6 +81,7 @@ def test_outputs_are_the_variables_of_the_pipeline(environment: dict[str, str]) 
         "GLUE_JOB_NAME": "music_streaming_kpis",
         "GLUE_ROLE_NAME": ROLE,
         "ALERT_SNS_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:music-streaming-alerts",
+        "AWS_DEFAULT_REGION": "us-east-1",
     }
 
 
@@ -141,7 +142,10 @@ def test_only_what_is_temporary_expires(local_aws: str, environment: dict[str, s
         "music-streaming-archive": {},
         "music-streaming-intermediate": {
             "runs/": {"Expiration": {"Days": 7}},
-            "": {"NoncurrentVersionExpiration": {"NoncurrentDays": 7}},
+            "": {
+                "Expiration": {"ExpiredObjectDeleteMarker": True},
+                "NoncurrentVersionExpiration": {"NoncurrentDays": 7},
+            },
         },
         "music-streaming-source": {
             "": {

@@ -1,0 +1,160 @@
+"""What the stack's parameters bring about; test_provision.py has the stack as it is without them."""
+
+import json
+from functools import cache
+from typing import Any
+
+import pytest
+import yaml
+from airflow.models.connection import Connection
+
+from helpers.success_metric import METRIC, NAMESPACE
+from include.local_aws.provision import STACK_NAME, _TemplateLoader
+from local_aws_support import REPOSITORY, connect
+from tests.include.conftest import ASTRO_ARN, EXTERNAL_ID, KEY_ARN, DeployedStack
+
+BUCKETS = ["SOURCE_BUCKET_NAME", "INTERMEDIATE_BUCKET_NAME", "ARCHIVE_BUCKET_NAME"]
+AIRFLOW_ROLE = "music-streaming-airflow-role"
+SEVEN_DAYS = 7 * 24 * 3600
+
+
+@cache
+def template() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.load((REPOSITORY / "include" / "stack.yaml").read_text(), _TemplateLoader)
+    return loaded
+
+
+def properties(resource: str) -> dict[str, Any]:
+    found: dict[str, Any] = template()["Resources"][resource]["Properties"]
+    return found
+
+
+@pytest.mark.parametrize("variable", BUCKETS)
+def test_given_key_encrypts_every_bucket(full_stack: DeployedStack, variable: str) -> None:
+    s3 = connect("s3", full_stack.endpoint_url)
+
+    encryption = s3.get_bucket_encryption(Bucket=full_stack.environment[variable])
+
+    [rule] = encryption["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"] == {
+        "SSEAlgorithm": "aws:kms",
+        "KMSMasterKeyID": KEY_ARN,
+    }
+
+
+@pytest.mark.parametrize("bucket", ["SourceBucket", "IntermediateBucket", "ArchiveBucket"])
+def test_buckets_ask_for_the_given_key_once_and_not_for_every_object(bucket: str) -> None:
+    """Read in the template: moto's CloudFormation leaves bucket keys out."""
+    [rule] = properties(bucket)["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+
+    assert rule["BucketKeyEnabled"] == {"Fn::If": ["UseKmsKey", True, {"Ref": "AWS::NoValue"}]}
+
+
+def test_given_key_encrypts_the_table() -> None:
+    assert properties("KpiTable")["SSESpecification"] == {
+        "Fn::If": [
+            "UseKmsKey",
+            {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": {"Ref": "KmsKeyArn"}},
+            {"Ref": "AWS::NoValue"},
+        ]
+    }
+
+
+def test_only_who_is_named_with_the_external_id_may_assume_the_airflow_role(
+    full_stack: DeployedStack,
+) -> None:
+    role = connect("iam", full_stack.endpoint_url).get_role(RoleName=AIRFLOW_ROLE)["Role"]
+
+    assert role["AssumeRolePolicyDocument"]["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Principal": {"AWS": ASTRO_ARN},
+            "Action": "sts:AssumeRole",
+            "Condition": {"StringEquals": {"sts:ExternalId": EXTERNAL_ID}},
+        }
+    ]
+
+
+def test_output_is_the_connection_by_which_airflow_assumes_the_role(full_stack: DeployedStack) -> None:
+    connection = Connection.from_json(full_stack.environment["AIRFLOW_CONN_AWS_DEFAULT"])
+
+    role = connect("iam", full_stack.endpoint_url).get_role(RoleName=AIRFLOW_ROLE)["Role"]
+    assert connection.conn_type == "aws"
+    assert connection.extra_dejson == {
+        "role_arn": role["Arn"],
+        "region_name": "us-east-1",
+        "assume_role_kwargs": {"ExternalId": EXTERNAL_ID},
+    }
+
+
+def test_every_output_is_described_by_its_name_as_a_variable() -> None:
+    names = {
+        name: "".join(f"_{letter}" if letter.isupper() else letter for letter in name).lstrip("_").upper()
+        for name in template()["Outputs"]
+    }
+
+    assert {name: output["Description"] for name, output in template()["Outputs"].items()} == names
+
+
+def test_inline_policies_are_short_enough_for_iam(full_stack: DeployedStack) -> None:
+    """The limit is 10,240 characters a role, white space not counted."""
+    iam = connect("iam", full_stack.endpoint_url)
+    for role in iam.list_roles()["Roles"]:
+        names = iam.list_role_policies(RoleName=role["RoleName"])["PolicyNames"]
+        documents = [
+            iam.get_role_policy(RoleName=role["RoleName"], PolicyName=name)["PolicyDocument"]
+            for name in names
+        ]
+        assert documents
+        assert sum(len(json.dumps(document, separators=(",", ":"))) for document in documents) < 8000
+
+
+def test_parameters_of_a_stack_that_is_there_are_not_silently_left_out(full_stack: DeployedStack) -> None:
+    from include.local_aws.provision import provision
+
+    with pytest.raises(ValueError, match=f"cannot change the parameters of the stack {STACK_NAME}"):
+        provision(full_stack.endpoint_url, {"KmsKeyArn": KEY_ARN.replace("1111", "2222")})
+
+
+class TestAlarm:
+    """The alarm is not in local AWS, which evaluates none; here are its values."""
+
+    def test_watches_what_the_pipeline_counts(self) -> None:
+        alarm = properties("NoRunSucceededAlarm")
+
+        assert (alarm["Namespace"], alarm["MetricName"]) == (NAMESPACE, METRIC)
+        assert alarm["Dimensions"] == [{"Name": "KpiTable", "Value": {"Ref": "KpiTable"}}]
+
+    def test_rings_at_the_topic_after_hours_without_a_count(self) -> None:
+        alarm = properties("NoRunSucceededAlarm")
+
+        assert alarm["EvaluationPeriods"] == {"Ref": "HoursWithoutSuccess"}
+        assert alarm["Period"] == 3600
+        assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
+            "Sum",
+            "LessThanThreshold",
+            1,
+        )
+        assert alarm["TreatMissingData"] == "breaching"
+        assert alarm["AlarmActions"] == [{"Ref": "AlertTopic"}]
+
+    def test_longest_time_is_one_that_cloudwatch_takes(self) -> None:
+        hours = template()["Parameters"]["HoursWithoutSuccess"]["MaxValue"]
+
+        assert hours * properties("NoRunSucceededAlarm")["Period"] <= SEVEN_DAYS
+
+    def test_values_are_taken_by_the_api(self, full_stack: DeployedStack) -> None:
+        cloudwatch = connect("cloudwatch", full_stack.endpoint_url)
+        alarm = properties("NoRunSucceededAlarm") | {
+            "AlarmName": "tried",
+            "AlarmDescription": "tried",
+            "Dimensions": [{"Name": "KpiTable", "Value": full_stack.environment["KPI_TABLE_NAME"]}],
+            "EvaluationPeriods": 26,
+            "AlarmActions": [full_stack.environment["ALERT_SNS_TOPIC_ARN"]],
+            "OKActions": [full_stack.environment["ALERT_SNS_TOPIC_ARN"]],
+        }
+
+        cloudwatch.put_metric_alarm(**alarm)
+
+        [made] = cloudwatch.describe_alarms(AlarmNames=["tried"])["MetricAlarms"]
+        assert {name: made[name] for name in alarm} == alarm
