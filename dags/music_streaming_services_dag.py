@@ -27,7 +27,6 @@ follows it. Rejected files and rows are under `quarantine/<run_key>/` of the arc
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,7 @@ from airflow.decorators import dag, task
 from airflow.models.param import Param
 from airflow.utils.trigger_rule import TriggerRule
 
-from helpers.config import AWS_CONN_ID, PipelineConfig
+from helpers.config import AWS_CONN_ID, PipelineConfig, kpi_table_name, pipeline_schedule
 from helpers.notify_failure import notify_failure
 from helpers.run_key import run_key_of
 from helpers.sense_streaming_data import StreamingDataSensor
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     from helpers.store_kpis_in_dynamodb import StoredKpis
     from helpers.validate_csv_files import ValidatedPart
 
-KPI_TABLE = Dataset(f"dynamodb://{os.environ.get('KPI_TABLE_NAME') or 'music_kpis_table'}")
+KPI_TABLE = Dataset(f"dynamodb://{kpi_table_name()}")
 
 DEFAULT_ARGS = {
     "owner": "data-engineering",
@@ -140,7 +139,7 @@ def delete_files_from_intermediate_bucket(stored: StoredKpis) -> int:
     dag_id="music_streaming_pipeline",
     description="S3 listening events → daily KPIs per genre in DynamoDB",
     doc_md=__doc__,
-    schedule=os.environ.get("PIPELINE_SCHEDULE") or "@daily",
+    schedule=pipeline_schedule(),
     start_date=datetime(2024, 6, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import TYPE_CHECKING, Any
 
-from helpers.config import AWS_CONN_ID
+from helpers.config import AWS_CONN_ID, setting
 
 if TYPE_CHECKING:
     from airflow.utils.context import Context
@@ -23,7 +22,7 @@ def notify_failure(context: Context) -> None:
 
     A message that cannot be sent is logged: it must not hide the failure itself.
     """
-    topic_arn = os.environ.get("ALERT_SNS_TOPIC_ARN", "").strip()
+    topic_arn = setting("ALERT_SNS_TOPIC_ARN", "")
     if not topic_arn:
         return
     from airflow.providers.amazon.aws.hooks.sns import SnsHook

@@ -84,13 +84,7 @@ class GlueKpiJobOperator(GlueJobOperator):
 
     def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
         """Take the batch id (templated), which is the run's key, beside the provider's arguments."""
-        super().__init__(
-            script_location=str(SCRIPT),
-            replace_script_file=True,
-            update_config=True,
-            deferrable=True,
-            **kwargs,
-        )
+        super().__init__(script_location=str(SCRIPT), replace_script_file=True, **kwargs)
         self.batch_id = batch_id
 
     def execute(self, context: Context) -> str:

@@ -162,7 +162,7 @@ class TestVariables:
     def test_dataset_is_named_after_the_table(
         self, clean_environment: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("KPI_TABLE_NAME", "other_table")
+        monkeypatch.setenv("KPI_TABLE_NAME", " other_table ")
 
         task = load_dag().get_task("store_kpis_in_dynamodb")
 
@@ -172,7 +172,9 @@ class TestVariables:
         assert dag.schedule_interval == "@daily"
 
     @pytest.mark.parametrize(
-        ("value", "schedule"), [("0 */6 * * *", "0 */6 * * *"), ("", "@daily")], ids=["set", "empty"]
+        ("value", "schedule"),
+        [("0 */6 * * *", "0 */6 * * *"), (" @hourly ", "@hourly"), ("", "@daily"), ("  ", "@daily")],
+        ids=["set", "with white space", "empty", "blank"],
     )
     def test_schedule_is_that_of_the_variable(
         self, clean_environment: None, monkeypatch: pytest.MonkeyPatch, value: str, schedule: str
