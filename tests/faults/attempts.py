@@ -63,6 +63,7 @@ class Attempts:
         until: str | None = None,
         fault: Fault | None = None,
         without: str | None = None,
+        with_operator: bool = False,
         meanwhile: Callable[[Attempt], object] | None = None,
     ) -> Attempt:
         """Run tasks of a DAG run in a new process; what goes wrong in them is returned, not raised.
@@ -75,6 +76,7 @@ class Attempts:
             until: the last task to run; the run's last unless given.
             fault: what goes wrong with the AWS calls.
             without: a key of `SAFEGUARDS`, which is switched off.
+            with_operator: whether Airflow's operator runs the Glue job, and not the stand-in.
             meanwhile: what happens here while the attempt is paused.
         """
         ours, theirs = self._context.Pipe()
@@ -88,6 +90,7 @@ class Attempts:
             until,
             fault,
             without,
+            with_operator,
             self._folder,
         )
         process = self._context.Process(target=run_attempt, args=(theirs, job))

@@ -126,7 +126,7 @@ def _request_id(request: AWSPreparedRequest) -> str:
 def _is_mutating(request: AWSPreparedRequest) -> bool:
     target = request.headers.get("X-Amz-Target", b"")
     if target:
-        return _operation(request) in {"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"}
+        return _operation(request).startswith(("Put", "Update", "Delete", "Transact", "Create", "Start"))
     return request.method in {"PUT", "POST", "DELETE"}
 
 
