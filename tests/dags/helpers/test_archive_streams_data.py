@@ -173,10 +173,14 @@ class TestDispositions:
 
         assert sorted(kept_sources(pipeline).values()) == sorted(content.encode() for content in contents)
 
-    def test_newer_version_survives_and_the_read_one_is_archived(self, pipeline: Pipeline) -> None:
+    @pytest.mark.scenarios(3, 4)
+    @pytest.mark.parametrize("rows", [(GOOD, GOOD), (GOOD,)], ids=["other bytes", "the same bytes"])
+    def test_newer_version_survives_and_the_read_one_is_archived(
+        self, pipeline: Pipeline, rows: tuple[str, ...]
+    ) -> None:
         read = pipeline.upload("streams/a.csv", streams(GOOD))
         prepare(pipeline)
-        newer = pipeline.upload("streams/a.csv", streams(GOOD, GOOD))
+        newer = pipeline.upload("streams/a.csv", streams(*rows))
 
         archive(pipeline)
 
