@@ -20,7 +20,7 @@ UV = uv==0.13.9
 # Of the random sequences of the fault tests.
 SEED ?= 1
 
-.PHONY: help run reprocess redrive up down test test-faults lint fix lock clean
+.PHONY: help run reprocess redrive up down doctor test test-faults lint fix lock clean
 
 help: ## Say what each command does
 	@echo 'make COMMAND, where COMMAND is:'
@@ -42,6 +42,9 @@ up: $(INSTALLED) ## Start the pipeline under a scheduler, with Airflow's UI on W
 # Without the environment nothing can have been started; a newer lock must not replace what is running.
 down: ## Stop all that run and up started
 	@if [ -e $(INSTALLED) ]; then $(COMMAND) down; else echo 'Nothing was running.'; fi
+
+doctor: $(INSTALLED) ## Say what is missing or wrong in settings and AWS: those of .env, else local AWS
+	@.venv/bin/python -m include.doctor --aws-port '$(AWS_PORT)'
 
 test: $(INSTALLED) ## Run the tests, of the faults a fast cut
 	@echo 'Running the tests'

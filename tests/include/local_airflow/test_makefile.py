@@ -51,6 +51,7 @@ def test_help_names_every_command(project: Path) -> None:
         "redrive",
         "up",
         "down",
+        "doctor",
         "test",
         "lint",
         "fix",
