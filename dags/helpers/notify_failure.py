@@ -1,4 +1,4 @@
-"""Callback of a failed task: tells the SNS topic what failed, why, and where to look."""
+"""Callback of a failed task: tells the SNS topic what failed, why, where to look and what to do."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from helpers.config import AWS_CONN_ID, setting
+from helpers.runbook import advice_for
 
 if TYPE_CHECKING:
     from airflow.utils.context import Context
@@ -38,15 +39,18 @@ def notify_failure(context: Context) -> None:
 def failure_message(context: Context) -> tuple[str, str]:
     """Return subject and text of the alert."""
     task_instance: Any = context["task_instance"]
+    error = context.get("exception")
+    advice = advice_for(error)
     subject = f"{task_instance.dag_id}: {task_instance.task_id} failed"[:MAX_SUBJECT]
     lines = (
         f"DAG:    {task_instance.dag_id}",
         f"Run:    {context['run_id']}",
         f"Task:   {task_instance.task_id} (try {task_instance.try_number})",
-        f"Reason: {str(context.get('exception'))[:MAX_REASON]}",
+        f"Reason: {str(error)[:MAX_REASON]}",
         f"Log:    {task_instance.log_url}",
+        f"Next:   {advice.next_step}",
+        f"More:   {advice.link}",
         "",
-        "Nothing is archived before a run's KPIs are stored: once the cause is mended, clear the failed task "
-        "and what follows it.",
+        "Nothing is archived before a run's KPIs are stored, and any task may be cleared at any time.",
     )
     return subject, "\n".join(lines)

@@ -54,21 +54,23 @@ def topic(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic
 
 
 def test_subscriber_reads_what_failed_and_why_and_where_to_look(topic: Topic) -> None:
-    context = failed(exception=ValueError("Glue job run jr_1 ended FAILED: no manifest"))
+    reason = "Glue job run jr_1 of kpis ended FAILED: no manifest"
+    context = failed(exception=ValueError(reason))
 
     notify_failure(context)
 
     [message] = topic.messages()
     assert message["TopicArn"] == topic.arn
     assert message["Subject"] == "music_streaming_pipeline: trigger_glue_job failed"
-    assert message["Message"].splitlines()[:5] == [
+    assert message["Message"].splitlines()[:7] == [
         "DAG:    music_streaming_pipeline",
         f"Run:    {RUN_ID}",
         "Task:   trigger_glue_job (try 3)",
-        "Reason: Glue job run jr_1 ended FAILED: no manifest",
+        f"Reason: {reason}",
         f"Log:    {context['task_instance'].log_url}",
+        "Next:   Mend what the reason names, then clear the failed task and what follows it.",
+        "More:   docs/runbook.md#the-glue-job-failed",
     ]
-    assert "clear the failed task" in message["Message"]
 
 
 @pytest.mark.parametrize("value", [None, "", "  "], ids=["not set", "empty", "blank"])
