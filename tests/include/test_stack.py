@@ -1,9 +1,11 @@
 """What the stack's parameters bring about; test_provision.py has the stack as it is without them."""
 
 import json
+import re
 from functools import cache
 from typing import Any
 
+import jmespath  # type: ignore[import-untyped]
 import pytest
 import yaml
 from airflow.models.connection import Connection
@@ -158,3 +160,25 @@ class TestAlarm:
 
         [made] = cloudwatch.describe_alarms(AlarmNames=["tried"])["MetricAlarms"]
         assert {name: made[name] for name in alarm} == alarm
+
+
+def test_command_of_the_readme_prints_the_lines_for_dotenv(full_stack: DeployedStack) -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    [query] = re.findall(r'--query "(Stacks\[0\]\.Outputs.+)" --output text', readme)
+    stacks = connect("cloudformation", full_stack.endpoint_url).describe_stacks(StackName=STACK_NAME)
+
+    lines = [line for [line] in jmespath.search(query, stacks)]
+
+    assert dict(line.split("=", 1) for line in lines) == full_stack.environment
+
+
+def test_readme_explains_every_parameter_with_its_default() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    parameters = template()["Parameters"]
+    table = readme.partition("| parameter | default |")[2].partition("\n\n")[0]
+    explained = set(re.findall(r"`([A-Z][A-Za-z]+)`", table))
+
+    assert explained == parameters.keys()
+    for name in ("HoursWithoutSuccess", "KpiTableDeletionProtection"):
+        [default] = re.findall(rf"^\| `{name}` \| `?(\w+)`? \|", table, re.MULTILINE)
+        assert default == str(parameters[name]["Default"])
