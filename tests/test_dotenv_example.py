@@ -1,4 +1,4 @@
-"""`.env.example` and the README's table against what the code reads."""
+"""`.env.example`, the README's table and the local settings against what the code reads."""
 
 import ast
 import os
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from unittest.mock import patch
 
 import pytest
+import yaml
 
 from helpers.config import PipelineConfig, pipeline_schedule
 from local_aws_support import REPOSITORY
@@ -85,3 +86,9 @@ def test_readme_lists_every_variable_with_its_default() -> None:
     for name, default in defaults.items():
         expected = default if default not in {"required", "none"} else example()[name]
         assert example()[name] == expected, name
+
+
+def test_settings_for_astro_dev_start_hold_no_secret() -> None:
+    settings = yaml.safe_load((REPOSITORY / "airflow_settings.yaml").read_text())
+
+    assert settings == {"airflow": {"connections": [{"conn_id": "aws_default", "conn_type": "aws"}]}}
