@@ -53,6 +53,7 @@ def test_help_names_every_command(project: Path) -> None:
         "down",
         "doctor",
         "test",
+        "test-faults",
         "lint",
         "fix",
         "lock",
