@@ -24,9 +24,9 @@ STAMP = {
 }
 
 
-def make_table(dynamodb: Any) -> str:
+def make_table(dynamodb: Any, name: str | None = None) -> str:
     """Make an empty table with the keys and the index of include/stack.yaml, and return its name."""
-    name = f"kpis-{uuid.uuid4().hex[:8]}"
+    name = name or f"kpis-{uuid.uuid4().hex[:8]}"
     dynamodb.create_table(
         TableName=name,
         BillingMode="PAY_PER_REQUEST",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -96,12 +96,12 @@ def read_day(table: KpiTable, day: date) -> Day | None:
 
 def read_trend(table: KpiTable, genres: Sequence[str], first: date, last: date) -> Trend:
     """Return the KPIs of genres (`ALL_GENRES` is one) from the day `first` to the day `last`."""
-    totals = list(_query_genre(table, ALL_GENRES, first, last, _KPI_ATTRIBUTES))
+    totals = list(_query_genre(table, ALL_GENRES, first, last))
     statuses = {item["date"]: _status(item) for item in totals}
     points = []
     for genre in dict.fromkeys(genres):
         own = genre == ALL_GENRES
-        for item in totals if own else _query_genre(table, genre, first, last, _KPI_ATTRIBUTES):
+        for item in totals if own else _query_genre(table, genre, first, last):
             # Totals without numbers: the day is being written for the first time.
             if "listen_count" in item:
                 points.append(Kpis(**_kpis(item, statuses.get(item["date"], _status({})))))
@@ -112,21 +112,18 @@ def read_trend(table: KpiTable, genres: Sequence[str], first: date, last: date) 
 
 def read_days(table: KpiTable, first: date = date.min, last: date = date.max) -> list[DayStatus]:
     """Return the days that the table has from `first` to `last`, in order."""
-    items = _query_genre(table, ALL_GENRES, first, last, ("date", "status"))
+    items = _query_genre(table, ALL_GENRES, first, last)
     return [DayStatus(date.fromisoformat(item["date"]), _status(item)) for item in items]
 
 
 def read_bounds(table: KpiTable) -> tuple[date, date] | None:
     """Return the first and the last day of the table, in two reads however many there are; None if empty."""
     ends = [
-        next(_query_genre(table, ALL_GENRES, date.min, date.max, ("date",), forward=forward, limit=1), None)
+        next(_query_genre(table, ALL_GENRES, date.min, date.max, forward=forward, limit=1), None)
         for forward in (True, False)
     ]
     days = [date.fromisoformat(item["date"]) for item in ends if item]
     return (days[0], days[-1]) if days else None
-
-
-_KPI_ATTRIBUTES = tuple(field.name for field in fields(Kpis))
 
 
 def _get(table: KpiTable, day: date, genre: str) -> dict[str, Any] | None:
@@ -141,7 +138,6 @@ def _query_genre(
     genre: str,
     first: date,
     last: date,
-    attributes: Sequence[str],
     *,
     forward: bool = True,
     limit: int | None = None,
@@ -152,8 +148,7 @@ def _query_genre(
         {":genre": genre, ":first": first.isoformat(), ":last": last.isoformat()},
         IndexName=INDEX,
         ScanIndexForward=forward,
-        ProjectionExpression=", ".join(f"#{name}" for name in attributes),
-        ExpressionAttributeNames={f"#{name}": name for name in ("date", "track_genre", *attributes)},
+        ExpressionAttributeNames={"#date": "date", "#track_genre": "track_genre"},
         PaginationConfig={"PageSize": limit, "MaxItems": limit},
     )
 
