@@ -17,7 +17,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from include.aws_checks import Doctor, Finding, Findings, fine, unreachable, wrong
 from include.local_airflow.environment import DAGS_DIR, ROOT, aws_environment, endpoint_url
-from include.local_aws.provision import STACK_NAME
 
 DOTENV = ROOT / ".env"
 BUCKET_VARIABLES = ("SOURCE_BUCKET_NAME", "INTERMEDIATE_BUCKET_NAME", "ARCHIVE_BUCKET_NAME")
@@ -38,6 +37,9 @@ def read_settings(aws_port: int) -> str:
         return "the environment and .env"
     if any(name in os.environ for name in BUCKET_VARIABLES):
         return "the environment"
+    # Needs moto, which Airflow's image has not.
+    from include.local_aws.provision import STACK_NAME
+
     os.environ.update(aws_environment({}, aws_port))
     stacks = boto3.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
     os.environ.update({output["Description"]: output["OutputValue"] for output in stacks[0]["Outputs"]})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from unittest.mock import patch
 import pytest
 
 from include import aws_checks, doctor
-from local_aws_support import connect
+from local_aws_support import REPOSITORY, connect
 from tests.e2e.observed import Resources, snapshot
 from tests.include.conftest import DeployedStack, enforced_policies
 
@@ -223,3 +225,11 @@ def test_without_settings_local_aws_is_looked_at_or_said_to_be_missing(
     output = capsys.readouterr().out
     assert "no local AWS on port 9" in output
     assert "cp .env.example .env" in output
+
+
+def test_command_needs_nothing_that_the_image_of_airflow_has_not() -> None:
+    script = "import sys; sys.modules |= dict.fromkeys(('moto', 'rich', 'pyspark')); import include.doctor"
+
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
