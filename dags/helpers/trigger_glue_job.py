@@ -22,6 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from helpers.config import AWS_CONN_ID, PipelineConfig
 from helpers.run_key import input_prefix, output_prefix
+from helpers.run_links import console_url
 
 if TYPE_CHECKING:
     from airflow.utils.context import Context
@@ -212,6 +213,9 @@ class GlueKpiJobOperator(GlueJobOperator):
 
     def _persist_link(self, context: Context, run_id: str) -> None:
         hook = self.hook
+        if console_url(hook.conn) is None:
+            # A stand-in for AWS has no console that the link could lead to.
+            return
         GlueJobRunDetailsLink.persist(
             context=context,
             operator=self,
