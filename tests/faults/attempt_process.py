@@ -38,6 +38,7 @@ class Job:
     fault: Fault | None
     without: str | None
     with_operator: bool
+    reprocess_dates: str | None
     glue_folder: Path
 
 
@@ -99,7 +100,7 @@ def run_attempt(connection: Connection, job: Job) -> None:
     deployment = Deployment(job.endpoint_url, job.names, job.airflow_home)
     glue = GlueStandIn(lambda arguments: ask("glue", arguments), job.glue_folder)
     runner_class = RunnerWithOperator if job.with_operator else PipelineRunner
-    runner = runner_class(deployment, glue.run, job.dag_run_id)
+    runner = runner_class(deployment, glue.run, job.dag_run_id, job.reprocess_dates)
     runner.results = job.results
     tasks = runner.task_ids
     first = tasks.index(job.start) if job.start else 0

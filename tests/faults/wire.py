@@ -191,6 +191,7 @@ FAULTS: dict[str, Callable[[AWSPreparedRequest, Send], AWSResponse]] = {
     "unavailable": _unavailable,
     "throttled": _answer(503, "SlowDown", 400, "ProvisionedThroughputExceededException"),
     "denied": _answer(403, "AccessDenied", 400, "AccessDeniedException"),
+    "expired": _answer(400, "ExpiredToken", 400, "ExpiredTokenException"),
     "connection error": _connection_error,
     "copy corrupted": _corrupt_copy,
     "answer lost, 503": _after(_unavailable),
