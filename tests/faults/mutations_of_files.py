@@ -6,6 +6,15 @@ HELPERS, TESTS = "dags/helpers", "tests/dags/helpers"
 GLUE_SCRIPT, GLUE_TESTS = "glue_script/glue_script.py", "tests/glue_script"
 
 MUTATIONS = {
+    "only the version that was read is deleted": Mutation(
+        (3, 4),
+        f"{HELPERS}/archive_streams_data.py",
+        "    return same_id and found",
+        "    return found",
+        f"{TESTS}/test_archive_streams_data.py::TestDispositions"
+        "::test_newer_version_survives_and_the_read_one_is_archived",
+        "An error occurred (404) when calling the HeadObject operation: Not Found",
+    ),
     "a retry works on the list of the first attempt": Mutation(
         (1,),
         f"{HELPERS}/list_stream_files.py",

@@ -359,6 +359,19 @@ class TestCrashAndRetry:
         assert "streams/a.csv" not in pipeline.source_keys()
 
     @pytest.mark.scenarios(34)
+    def test_deletion_that_met_another_request_is_tried_again(self, pipeline: Pipeline, wire: Wire) -> None:
+        pipeline.upload("streams/a.csv", streams(GOOD))
+        prepare(pipeline)
+        wire.once("DELETE", answer(409, "<Error><Code>ConditionalRequestConflict</Code></Error>"))
+        with pytest.raises(ClientError, match="ConditionalRequestConflict"):
+            archive(pipeline)
+        assert "streams/a.csv" in pipeline.source_keys()
+
+        archive(pipeline)
+
+        assert "streams/a.csv" not in pipeline.source_keys()
+
+    @pytest.mark.scenarios(34)
     def test_file_that_was_archived_but_not_deleted_is_verified_and_deleted(
         self, pipeline: Pipeline, version: ObjectVersion
     ) -> None:
