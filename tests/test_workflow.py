@@ -34,6 +34,17 @@ def test_workflow_runs_on_every_python_that_the_project_takes(workflow: dict[Any
     assert versions == ["3.11", "3.12"]
 
 
+def test_packages_are_cached_by_every_lock_of_the_project(workflow: dict[Any, Any]) -> None:
+    [paths] = [
+        step["with"]["cache-dependency-path"].split()
+        for step in workflow["jobs"]["check"]["steps"]
+        if "cache-dependency-path" in step.get("with", {})
+    ]
+
+    locks = [*REPOSITORY.glob("requirements-lock.txt"), *REPOSITORY.glob("[a-z]*/requirements-lock.txt")]
+    assert sorted(paths) == sorted(str(lock.relative_to(REPOSITORY)) for lock in locks)
+
+
 def test_workflow_may_only_read(workflow: dict[Any, Any]) -> None:
     assert workflow["permissions"] == {"contents": "read"}
     assert not any("permissions" in job for job in workflow["jobs"].values())
