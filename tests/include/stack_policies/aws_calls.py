@@ -41,7 +41,13 @@ def requests_of(call: Call, tagged_bucket: str = "") -> list[Request]:
 
 
 def key_requests_of(call: Call) -> list[Request]:
-    """Return what S3 or DynamoDB asks of the caller's key when bucket or table is encrypted with one."""
+    """Return what S3 or DynamoDB asks of the caller's key when bucket or table is encrypted with one.
+
+    A bucket: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html. A table: its key
+    was made with it, and DynamoDB decrypts that in the name of who uses the table, see "Monitoring" in
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html. The longer
+    list of rights there is asked of who chooses the key for the table, which no task does.
+    """
     actions: set[str] = set()
     if call.service == "dynamodb":
         actions = {"kms:Decrypt"}

@@ -7,6 +7,7 @@ from typing import Any
 import cfnlint  # type: ignore[import-untyped]
 import pytest
 
+from helpers.run_key import run_key_of
 from local_aws_support import connect
 from tests.include.conftest import ACCOUNT, KEY_ARN, DeployedStack
 from tests.include.stack_policies.aws_calls import requests_of
@@ -33,10 +34,10 @@ WILDCARDS = {
     f"{SOURCE}/users/*": OBJECT_NAMES,
     f"{INTERMEDIATE}/runs/*": OBJECT_NAMES,
     f"{INTERMEDIATE}/runs/*/input/*": ONE_RUN,
+    f"{INTERMEDIATE}/runs/*/output": ONE_RUN,
     f"{INTERMEDIATE}/runs/*/output/*": ONE_RUN,
-    f"{INTERMEDIATE}/runs/*/output_$folder$": ONE_RUN,
-    f"{INTERMEDIATE}/artifacts/*": "the script is uploaded under the name of its file",
-    f"{INTERMEDIATE}/artifacts/glue-scripts/*": "the script is uploaded under the name of its file",
+    f"{INTERMEDIATE}/runs*_$folder$": "empty markers, of the output and of the folders above it",
+    f"{INTERMEDIATE}/runs/*-????????": "the folder of a run, which is no object; its name ends with a hash",
     f"{ARCHIVE}/runs/*": OBJECT_NAMES,
     f"{ARCHIVE}/listens/*": OBJECT_NAMES,
     f"{ARCHIVE}/streams/*": OBJECT_NAMES,
@@ -100,6 +101,8 @@ def test_only_glue_may_assume_the_glue_role(full_stack: DeployedStack) -> None:
     ]
 
 
+RUN = f"runs/{run_key_of('scheduled__2024-06-25T00:00:00+00:00')}"
+
 # Each a call outside of what the pipeline does: who, action, resource, condition keys.
 REFUSED: list[tuple[str, str, str, dict[str, str]]] = [
     # Glue: of the source nothing, of the history only reading, of the archive nothing else.
@@ -114,11 +117,16 @@ REFUSED: list[tuple[str, str, str, dict[str, str]]] = [
     (GLUE_ROLE, "s3:GetObject", f"{ARCHIVE}/runs/r/report.json", {}),
     (GLUE_ROLE, "s3:ListBucket", ARCHIVE, {"s3:prefix": "quarantine/"}),
     (GLUE_ROLE, "s3:ListBucket", ARCHIVE, {"s3:prefix": ""}),
-    (GLUE_ROLE, "s3:PutObject", f"{INTERMEDIATE}/runs/r/input/manifest.json", {}),
-    (GLUE_ROLE, "s3:DeleteObject", f"{INTERMEDIATE}/runs/r/input/listens/part-00000.parquet", {}),
-    (GLUE_ROLE, "s3:GetObject", f"{INTERMEDIATE}/runs/r/rejected/part-00000.csv", {}),
-    (GLUE_ROLE, "s3:GetObject", f"{INTERMEDIATE}/runs/r/validated/part-00000.parquet", {}),
+    (GLUE_ROLE, "s3:PutObject", f"{INTERMEDIATE}/{RUN}/input/manifest.json", {}),
+    (GLUE_ROLE, "s3:DeleteObject", f"{INTERMEDIATE}/{RUN}/input/listens/part-00000.parquet", {}),
+    (GLUE_ROLE, "s3:GetObject", f"{INTERMEDIATE}/{RUN}/rejected/part-00000.csv", {}),
+    (GLUE_ROLE, "s3:GetObject", f"{INTERMEDIATE}/{RUN}/validated/part-00000.parquet", {}),
+    (GLUE_ROLE, "s3:GetObject", f"{INTERMEDIATE}/{RUN}/combined/part-00000.parquet", {}),
+    (GLUE_ROLE, "s3:GetObject", f"{INTERMEDIATE}/{RUN}/combined/part-00000.json", {}),
+    (GLUE_ROLE, "s3:PutObject", f"{INTERMEDIATE}/{RUN}", {}),
+    (GLUE_ROLE, "s3:GetObject", f"{INTERMEDIATE}/artifacts/another.py", {}),
     (GLUE_ROLE, "s3:PutObject", f"{INTERMEDIATE}/artifacts/glue-scripts/glue_script.py", {}),
+    (GLUE_ROLE, "s3:ListBucket", INTERMEDIATE, {"s3:prefix": "artifacts/"}),
     (GLUE_ROLE, "s3:GetObject", "arn:aws:s3:::another-bucket/runs/r/input/manifest.json", {}),
     (GLUE_ROLE, "s3:PutObject", "arn:aws:s3:::another-bucket/runs/r/output/a", {}),
     (GLUE_ROLE, "dynamodb:PutItem", TABLE, {}),
@@ -141,6 +149,7 @@ REFUSED: list[tuple[str, str, str, dict[str, str]]] = [
     (AIRFLOW_ROLE, "s3:DeleteObject", f"{ARCHIVE}/quarantine/r/a.csv", {}),
     (AIRFLOW_ROLE, "s3:PutObject", f"{ARCHIVE}/other/a", {}),
     (AIRFLOW_ROLE, "s3:DeleteObject", f"{INTERMEDIATE}/artifacts/glue-scripts/glue_script.py", {}),
+    (AIRFLOW_ROLE, "s3:PutObject", f"{INTERMEDIATE}/artifacts/glue-scripts/another.py", {}),
     (AIRFLOW_ROLE, "s3:GetObject", f"{INTERMEDIATE}/other/a", {}),
     (AIRFLOW_ROLE, "s3:GetObject", "arn:aws:s3:::another-bucket/streams/a.csv", {}),
     (AIRFLOW_ROLE, "s3:ListBucket", "arn:aws:s3:::another-bucket", {}),
@@ -169,6 +178,7 @@ REFUSED: list[tuple[str, str, str, dict[str, str]]] = [
         {"kms:ViaService": "s3.us-east-1.amazonaws.com"},
     ),
     (AIRFLOW_ROLE, "kms:Decrypt", KEY_ARN, {}),
+    (AIRFLOW_ROLE, "kms:GenerateDataKey", KEY_ARN, {"kms:ViaService": "dynamodb.us-east-1.amazonaws.com"}),
     (AIRFLOW_ROLE, "kms:ScheduleKeyDeletion", KEY_ARN, {"kms:ViaService": "s3.us-east-1.amazonaws.com"}),
 ]
 
@@ -188,7 +198,27 @@ def test_call_outside_of_what_the_pipeline_does_is_refused(
     assert not is_allowed(Request(action, resource, context), statements[role])
 
 
-RUN_OUTPUT = {"Bucket": "music-streaming-intermediate", "Key": "runs/r/output/kpis/part-00000.json"}
+@pytest.mark.parametrize(
+    ("role", "action", "bucket"),
+    [
+        (GLUE_ROLE, "s3:ListBucket", INTERMEDIATE),
+        (GLUE_ROLE, "s3:ListBucket", ARCHIVE),
+        (AIRFLOW_ROLE, "s3:ListBucket", SOURCE),
+        (AIRFLOW_ROLE, "s3:ListBucketVersions", SOURCE),
+        (AIRFLOW_ROLE, "s3:ListBucket", INTERMEDIATE),
+        (AIRFLOW_ROLE, "s3:ListBucket", ARCHIVE),
+    ],
+)
+def test_names_can_be_listed_without_a_prefix_though_contents_cannot_be_read(
+    statements: dict[str, list[dict[str, Any]]], role: str, action: str, bucket: str
+) -> None:
+    """More than is used: S3 tells a missing object from a refusal only with this right, without a prefix."""
+    assert is_allowed(Request(action, bucket, {}), statements[role])
+    assert not is_allowed(Request(action, bucket, {"s3:prefix": "another/"}), statements[role])
+    assert not is_allowed(Request("s3:GetObject", f"{bucket}/another/object", {}), statements[role])
+
+
+RUN_OUTPUT = {"Bucket": "music-streaming-intermediate", "Key": f"{RUN}/output/kpis/part-00000.json"}
 HISTORY = {"Bucket": "music-streaming-archive", "Key": "listens/listen_date=2024-06-25/r__a.parquet"}
 
 
@@ -197,13 +227,22 @@ HISTORY = {"Bucket": "music-streaming-archive", "Key": "listens/listen_date=2024
     [
         # On Glue, Spark has a file system of S3 in place of local AWS's mirror; it asks for these too.
         (GLUE_ROLE, "HeadObject", RUN_OUTPUT),
+        (GLUE_ROLE, "HeadObject", RUN_OUTPUT | {"Key": f"{RUN}/output"}),
+        (GLUE_ROLE, "DeleteObject", RUN_OUTPUT | {"Key": f"{RUN}/output"}),
+        (GLUE_ROLE, "HeadObject", RUN_OUTPUT | {"Key": f"{RUN}/output_$folder$"}),
+        (GLUE_ROLE, "DeleteObject", RUN_OUTPUT | {"Key": f"{RUN}/output_$folder$"}),
+        (GLUE_ROLE, "HeadObject", RUN_OUTPUT | {"Key": RUN}),
+        (GLUE_ROLE, "HeadObject", RUN_OUTPUT | {"Key": f"{RUN}_$folder$"}),
+        (GLUE_ROLE, "PutObject", RUN_OUTPUT | {"Key": f"{RUN}_$folder$"}),
+        (GLUE_ROLE, "HeadObject", RUN_OUTPUT | {"Key": "runs"}),
+        (GLUE_ROLE, "HeadObject", RUN_OUTPUT | {"Key": "runs_$folder$"}),
         (GLUE_ROLE, "HeadObject", HISTORY),
         (GLUE_ROLE, "CreateMultipartUpload", RUN_OUTPUT),
         (GLUE_ROLE, "AbortMultipartUpload", RUN_OUTPUT),
-        (GLUE_ROLE, "DeleteObject", RUN_OUTPUT | {"Key": "runs/r/output/kpis/_temporary/0/"}),
-        (GLUE_ROLE, "PutObject", RUN_OUTPUT | {"Key": "runs/r/output_$folder$"}),
-        (GLUE_ROLE, "PutObject", RUN_OUTPUT | {"Key": "runs/r/output/listens_$folder$"}),
-        (GLUE_ROLE, "ListObjectsV2", {"Bucket": RUN_OUTPUT["Bucket"], "Prefix": "runs/r/output/"}),
+        (GLUE_ROLE, "DeleteObject", RUN_OUTPUT | {"Key": f"{RUN}/output/kpis/_temporary/0/"}),
+        (GLUE_ROLE, "PutObject", RUN_OUTPUT | {"Key": f"{RUN}/output_$folder$"}),
+        (GLUE_ROLE, "PutObject", RUN_OUTPUT | {"Key": f"{RUN}/output/listens_$folder$"}),
+        (GLUE_ROLE, "ListObjectsV2", {"Bucket": RUN_OUTPUT["Bucket"], "Prefix": f"{RUN}/output/"}),
         (
             GLUE_ROLE,
             "ListObjectsV2",
@@ -215,7 +254,7 @@ HISTORY = {"Bucket": "music-streaming-archive", "Key": "listens/listen_date=2024
         (
             AIRFLOW_ROLE,
             "UploadPart",
-            {"Bucket": RUN_OUTPUT["Bucket"], "Key": "runs/r/combined/part-00000.parquet"},
+            {"Bucket": RUN_OUTPUT["Bucket"], "Key": f"{RUN}/combined/part-00000.parquet"},
         ),
     ],
 )
