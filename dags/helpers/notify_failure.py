@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from helpers.config import AWS_CONN_ID, setting
 from helpers.runbook import advice_for
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
-MAX_SUBJECT = 100
+# "Less than 100 characters", https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+MAX_SUBJECT = 99
 MAX_REASON = 4000
 
 
@@ -38,19 +39,28 @@ def notify_failure(context: Context) -> None:
 
 def failure_message(context: Context) -> tuple[str, str]:
     """Return subject and text of the alert."""
+    from airflow.configuration import conf
+
     task_instance: Any = context["task_instance"]
     error = context.get("exception")
+    # A task that was killed from outside leaves none.
+    reason = str(error)[:MAX_REASON] if error else "no exception was recorded; see the log"
     advice = advice_for(error)
+    run_url = (
+        f"{conf.get('webserver', 'base_url')}/dags/{task_instance.dag_id}/grid"
+        f"?dag_run_id={quote(context['run_id'])}"
+    )
     subject = f"{task_instance.dag_id}: {task_instance.task_id} failed"[:MAX_SUBJECT]
     lines = (
         f"DAG:    {task_instance.dag_id}",
         f"Run:    {context['run_id']}",
         f"Task:   {task_instance.task_id} (try {task_instance.try_number})",
-        f"Reason: {str(error)[:MAX_REASON]}",
+        f"Reason: {reason}",
         f"Log:    {task_instance.log_url}",
+        f"In UI:  {run_url}",
         f"Next:   {advice.next_step}",
         f"More:   {advice.link}",
         "",
-        "Nothing is archived before a run's KPIs are stored, and any task may be cleared at any time.",
+        advice.standing,
     )
     return subject, "\n".join(lines)

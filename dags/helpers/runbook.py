@@ -5,21 +5,25 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from helpers.config import setting
 from helpers.errors import ConfigurationError
 
 RUNBOOK = "docs/runbook.md"
 
 
 class Advice(NamedTuple):
-    """A section of the runbook, by its anchor, and what to do first."""
+    """A section of the runbook, by its anchor, what to do first, and how things stand meanwhile."""
 
     section: str
     next_step: str
+    standing: str = (
+        "Nothing is archived before a run's KPIs are stored, and any task may be cleared at any time."
+    )
 
     @property
     def link(self) -> str:
-        """The runbook's path with the section's anchor."""
-        return f"{RUNBOOK}#{self.section}"
+        """The runbook's address, RUNBOOK_URL, or else its path in the project, with the section's anchor."""
+        return f"{setting('RUNBOOK_URL', RUNBOOK)}#{self.section}"
 
 
 SETTINGS = Advice(
@@ -34,15 +38,16 @@ ANY_OTHER = Advice(
     "any-other-failure",
     "Read the task's log. Once the cause is mended, clear the failed task and what follows it.",
 )
-# By what the message says; the first that is found in it counts.
+# By how the message begins, for what it quotes from elsewhere must not count; the first that fits counts.
 _BY_MESSAGE = {
-    r"catalog .* cannot be used|No CSV file under s3://": Advice(
+    r"The \S+ catalog .* cannot be used|No CSV file under s3://": Advice(
         "a-catalog-is-missing-or-wrong",
         "Upload a correct catalog, then do what the reason says; the stream files wait in the source.",
     ),
-    r"stream files has a valid row": Advice(
+    r"None of \S+ stream files has a valid row": Advice(
         "no-file-has-a-valid-row",
         "Correct the files in quarantine and bring them back with the redrive command; clear nothing.",
+        "The files are in quarantine with their reasons, the KPIs are unchanged, and this run is complete.",
     ),
     r"reprocess_dates has|No listens of": Advice(
         "the-days-to-compute-again-are-wrong",
@@ -56,24 +61,24 @@ _BY_MESSAGE = {
         "the-glue-job-failed",
         "Mend what the reason names, then clear the failed task and what follows it.",
     ),
-    r"Clear trigger_glue_job": Advice(
+    r".*Clear trigger_glue_job": Advice(
         "glues-output-and-the-history-do-not-agree",
         "Clear trigger_glue_job and what follows it: Glue computes again from what is there now.",
     ),
-    r"is not equal to its source": Advice(
+    r"s3://.* is not equal to its source": Advice(
         "a-copy-differs-from-its-source",
         "Clear the failed task: it copies again; the source is still there.",
     ),
-    r"changed or vanished before it was archived": Advice(
+    r"s3://.* changed or vanished before it was archived": Advice(
         "a-source-file-vanished",
         "Switch on versioning of the source bucket; the file's listens are in the history.",
     ),
-    r"[Cc]lear (extract_and_combine_streams|list_stream_files|the task |archive_streams)"
+    r".*[Cc]lear (extract_and_combine_streams|list_stream_files|the task |archive_streams)"
     r"|Copies are missing": Advice(
         "what-an-earlier-task-left-is-missing",
         "Clear the task that the reason names, and what follows it.",
     ),
-    r"objects of s3://\S+ were not deleted|is being written by another task|could not be checked": AWS,
+    r"\S+ objects of s3://\S+ were not deleted|s3://.* is being written by|.*could not be checked": AWS,
 }
 
 
@@ -82,7 +87,7 @@ def advice_for(error: object) -> Advice:
     if isinstance(error, ConfigurationError):
         return SETTINGS
     for pattern, advice in _BY_MESSAGE.items():
-        if re.search(pattern, str(error), re.DOTALL):
+        if re.match(pattern, str(error), re.DOTALL):
             return advice
     # Both name the library that a failing call of AWS comes from.
     if type(error).__module__.startswith(("botocore", "boto3")):
