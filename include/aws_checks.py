@@ -3,64 +3,33 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from include.findings import DENIED, DEPLOY, Finding, Findings, failed, fine, unreachable, wrong
 from include.local_airflow.environment import ROOT
 
-DEPLOY = "deploy include/stack.yaml (README, Deploying) or correct the variable"
 SCRIPT = ROOT / "glue_script" / "glue_script.py"
 INDEX = "track_genre-date-index"
-DENIED = frozenset(
-    {"403", "AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
+SOURCE_PREFIXES = ("streams/", "songs/", "users/")
+OTHER_TABLE = (
+    "deploying cannot take over a table that the stack has not made: deploy with another name and set "
+    "KPI_TABLE_NAME to it, or delete this table, or import it into the stack"
 )
-MISSING = frozenset(
-    {"404", "NoSuchBucket", "NoSuchKey", "ResourceNotFoundException", "NoSuchEntity", "NotFound"}
-)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        state: "not checked" when the identity may not look, where the pipeline itself need not look either.
-        what: the thing and how it is.
-        remedy: what to do; empty when it is fine.
-    """
-
-    state: Literal["fine", "wrong", "not checked"]
-    what: str
-    remedy: str = ""
-
-
-Findings = Iterator[Finding]
-
-
-def fine(what: str) -> Finding:
-    """Return the finding that this is as it must be."""
-    return Finding("fine", what)
-
-
-def wrong(what: str, remedy: str) -> Finding:
-    """Return the finding that this must be mended."""
-    return Finding("wrong", what, remedy)
 
 
 class Doctor:
-    """Looks at one deployment, given by the settings and the AWS session of this process."""
+    """Looks at one deployment, given by the settings, as whom the session says."""
 
-    def __init__(self, config: Any) -> None:
-        """Take the pipeline's settings, a `PipelineConfig`."""
+    def __init__(self, config: Any, session: boto3.Session) -> None:
+        """Take the pipeline's settings, a `PipelineConfig`, and the session by which AWS is asked."""
         self._config = config
-        self._session = boto3.Session()
+        self._session = session
         self._clients: dict[str, Any] = {}
 
     def findings(self) -> Findings:
@@ -79,9 +48,9 @@ class Doctor:
             (self._check_table, f"table {self._config.kpi_table} (KPI_TABLE_NAME)"),
             (self._check_role, f"role {self._config.glue_role_name} (GLUE_ROLE_NAME)"),
             (self._check_topic, "topic (ALERT_SNS_TOPIC_ARN)"),
-            (self._check_rights, "rights"),
         ):
             yield from self._guarded(what, check)
+        yield from self._check_rights()
 
     def _client(self, service: str) -> Any:
         if service not in self._clients:
@@ -99,19 +68,8 @@ class Doctor:
     def _guarded(self, what: str, check: Callable[..., Findings], *arguments: Any) -> Findings:
         try:
             yield from check(*arguments)
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code in MISSING:
-                yield wrong(f"{what}: does not exist", DEPLOY)
-            elif code in DENIED:
-                yield wrong(
-                    f"{what}: access denied ({error.operation_name})",
-                    "use credentials of the role that the stack makes for Airflow, or of who deployed it",
-                )
-            else:
-                yield wrong(f"{what}: {error}", "see AWS's message; run make doctor again")
-        except BotoCoreError as error:
-            yield wrong(f"{what}: {error}", "check the network and AWS_ENDPOINT_URL; run make doctor again")
+        except (BotoCoreError, ClientError) as error:
+            yield failed(what, error)
 
     def _only_looked_at_here(self, what: str, look: Callable[[], Any]) -> Any:
         """Return what AWS answers, or a finding when this identity may not ask; the pipeline never does."""
@@ -167,9 +125,9 @@ class Doctor:
         keys = {"HASH": "date", "RANGE": "track_genre"}
         indexes = {index["IndexName"]: index for index in table.get("GlobalSecondaryIndexes", [])}
         if _keys_of(table) != keys:
-            yield wrong(f"table {name}: its key is {_keys_of(table)}, not {keys}", DEPLOY)
+            yield wrong(f"table {name}: its key is {_keys_of(table)}, not {keys}", OTHER_TABLE)
         elif _keys_of(indexes.get(INDEX, {})) != {"HASH": "track_genre", "RANGE": "date"}:
-            yield wrong(f"table {name}: has no index {INDEX} by track_genre and date", DEPLOY)
+            yield wrong(f"table {name}: has no index {INDEX} by track_genre and date", OTHER_TABLE)
         elif table["TableStatus"] not in {"ACTIVE", "UPDATING"}:
             yield wrong(f"table {name}: is {table['TableStatus']}", "wait until it is ACTIVE")
         else:
@@ -178,7 +136,7 @@ class Doctor:
     def _check_role(self) -> Findings:
         name = self._config.glue_role_name
         trust = self._client("iam").get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
-        if "glue.amazonaws.com" not in json.dumps(trust):
+        if not any(_lets_glue_assume(statement) for statement in _as_list(trust["Statement"])):
             yield wrong(f"role {name}: Glue may not assume it", f"let glue.amazonaws.com assume it: {DEPLOY}")
         else:
             yield fine(f"role {name}, which Glue may assume")
@@ -189,44 +147,75 @@ class Doctor:
             yield fine("no ALERT_SNS_TOPIC_ARN: failures send no message")
             return
         answer = self._only_looked_at_here(
-            f"topic {arn}", lambda: self._client("sns").get_topic_attributes(TopicArn=arn)["Attributes"]
+            f"topic {arn}",
+            lambda: self._client("sns").list_subscriptions_by_topic(TopicArn=arn)["Subscriptions"],
         )
         if isinstance(answer, Finding):
             yield answer
-        elif not int(answer.get("SubscriptionsConfirmed", 0)):
-            yield Finding("fine", f"topic {arn}; nobody has subscribed to it yet")
+        elif all(entry["SubscriptionArn"] == "PendingConfirmation" for entry in answer):
+            yield Finding(
+                "warning",
+                f"topic {arn}: nobody gets its messages, for no subscription is confirmed",
+                "open the link in the e-mail that AWS has sent, or subscribe: deploy with AlertEmail, or "
+                f"aws sns subscribe --topic-arn {arn} --protocol email --notification-endpoint ADDRESS",
+            )
         else:
             yield fine(f"topic {arn}")
 
     def _check_rights(self) -> Findings:
-        config, s3 = self._config, self._client("s3")
-        s3.list_object_versions(Bucket=config.source_bucket, Prefix="streams/", MaxKeys=1)
-        for bucket, key in (
-            (config.source_bucket, "streams/.doctor"),
-            (config.intermediate_bucket, "runs/.doctor"),
-            (config.archive_bucket, "runs/.doctor"),
+        config, source, archive = self._config, self._config.source_bucket, self._config.archive_bucket
+        yield from self._check_reading(source, SOURCE_PREFIXES, SOURCE_PREFIXES)
+        yield from self._check_reading(config.intermediate_bucket, ("runs/",), ("runs/",))
+        archived = ("streams/", "quarantine/")
+        yield from self._check_reading(archive, (*archived, "listens/"), (*archived, "runs/"))
+        yield from self._guarded("right to look at the Glue job", self._check_job)
+        yield from self._guarded("right to write to the table", self._check_writing_items)
+        for what in (
+            "rights to write, copy and delete in S3, to run the Glue job under its role, to send messages",
+            "rights of the Glue role itself, and use of a KMS key by both roles",
         ):
-            _expect({"404", "NoSuchKey"}, lambda: s3.head_object(Bucket=bucket, Key=key))  # noqa: B023
-        yield fine("right to list and read the buckets")
-        _expect(
-            {"EntityNotFoundException"}, lambda: self._client("glue").get_job(JobName=config.glue_job_name)
-        )
+            yield Finding("not checked", f"{what}: only a run tells")
+
+    def _check_reading(self, bucket: str, listed: tuple[str, ...], read: tuple[str, ...]) -> Findings:
+        s3, problems = self._client("s3"), []
+
+        def look(what: str, call: Callable[[], Any], *expected: str) -> None:
+            try:
+                _expect({"404", *expected}, call)
+            except (BotoCoreError, ClientError) as error:
+                problems.append(failed(f"right to {what}", error))
+
+        for prefix in listed:
+            target = {"Bucket": bucket, "Prefix": prefix}
+            look(f"list s3://{bucket}/{prefix}", lambda: s3.list_objects_v2(**target, MaxKeys=1))  # noqa: B023
+            if prefix in SOURCE_PREFIXES and bucket == self._config.source_bucket:
+                look(
+                    f"list versions in s3://{bucket}/{prefix}",
+                    lambda: s3.list_object_versions(**target, MaxKeys=1),  # noqa: B023
+                )
+        for prefix in read:
+            missing = {"Bucket": bucket, "Key": f"{prefix}.doctor"}
+            look(f"read s3://{bucket}/{prefix}", lambda: s3.head_object(**missing), "NoSuchKey")  # noqa: B023
+        yield from problems
+        if not problems:
+            yield fine(f"rights in bucket {bucket}: to list {', '.join(listed)}; to read {', '.join(read)}")
+
+    def _check_job(self) -> Findings:
+        name = self._config.glue_job_name
+        _expect({"EntityNotFoundException"}, lambda: self._client("glue").get_job(JobName=name))
         yield fine("right to look at the Glue job")
-        never = "attribute_exists(#date) AND attribute_not_exists(#date)"
-        item = {"date": {"S": ".doctor"}, "track_genre": {"S": ".doctor"}}
+
+    def _check_writing_items(self) -> Findings:
         _expect(
             {"ConditionalCheckFailedException"},
             lambda: self._client("dynamodb").put_item(
-                TableName=config.kpi_table,
-                Item=item,
-                ConditionExpression=never,
+                TableName=self._config.kpi_table,
+                Item={"date": {"S": ".doctor"}, "track_genre": {"S": ".doctor"}},
+                ConditionExpression="attribute_exists(#date) AND attribute_not_exists(#date)",
                 ExpressionAttributeNames={"#date": "date"},
             ),
         )
         yield fine("right to write to the table (tried with a condition that never holds)")
-        yield Finding(
-            "not checked", "rights to write to S3, to run the Glue job, to send messages: only doing it tells"
-        )
 
 
 def _expect(codes: set[str], call: Callable[[], Any]) -> None:
@@ -241,18 +230,15 @@ def _keys_of(table: dict[str, Any]) -> dict[str, str]:
     return {key["KeyType"]: key["AttributeName"] for key in table.get("KeySchema", [])}
 
 
-def unreachable(error: Exception) -> Finding:
-    """Return the finding that AWS cannot be asked anything, with what to do about this error."""
-    if isinstance(error, ClientError):
-        return wrong(f"AWS: {error}", "renew the credentials: they are wrong, or have expired")
-    remedies = {
-        "NoCredentialsError": "log in (aws sso login), or set AWS_PROFILE or keys; local AWS takes any keys",
-        "PartialCredentialsError": "set both AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-        "ProfileNotFound": "correct AWS_PROFILE, or make the profile with aws configure",
-        "NoRegionError": "set AWS_DEFAULT_REGION, for example to us-east-1",
-    }
-    otherwise = (
-        "check the network and AWS_ENDPOINT_URL: none for real AWS; local AWS, started by make run or astro "
-        "dev start, is http://127.0.0.1:5555, and http://local-aws:5555 only inside of Docker"
+def _lets_glue_assume(statement: Mapping[str, Any]) -> bool:
+    principal = statement.get("Principal", {})
+    services = _as_list(principal.get("Service", [])) if isinstance(principal, dict) else []
+    return (
+        statement["Effect"] == "Allow"
+        and "glue.amazonaws.com" in services
+        and not {"sts:AssumeRole", "sts:*", "*"}.isdisjoint(_as_list(statement.get("Action", [])))
     )
-    return wrong(f"AWS: {error}", remedies.get(type(error).__name__, otherwise))
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -1,7 +1,8 @@
 """`make doctor`: what is missing or wrong in settings, AWS resources and rights, and what to do about it.
 
 It takes the variables of the environment and, where they are not set, those of .env; without either it looks
-at the local AWS of `make run`. AWS is asked as whoever runs it: the rights are those of that identity.
+at the local AWS of `make run`. AWS is asked as Airflow does: as the role of the connection aws_default where
+AIRFLOW_CONN_AWS_DEFAULT names one, else as whoever runs it. The rights are those of that identity.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import tempfile
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from include.aws_checks import Doctor, Finding, Findings, fine, unreachable, wrong
+from include.aws_checks import Doctor
+from include.findings import Finding, Findings, fine, unreachable, wrong
 from include.local_airflow.environment import DAGS_DIR, ROOT, aws_environment, endpoint_url
 
 DOTENV = ROOT / ".env"
@@ -52,23 +54,58 @@ def examine() -> Findings:
     with tempfile.TemporaryDirectory() as home:
         os.environ.setdefault("AIRFLOW_HOME", home)
         sys.path.insert(0, str(DAGS_DIR))
+        from airflow.exceptions import AirflowException
+
         from helpers.config import PipelineConfig, pipeline_schedule
         from helpers.errors import ConfigurationError
 
-        # Airflow sends to the terminal what the AWS clients log.
-        logging.getLogger("botocore").setLevel(logging.WARNING)
+        # Airflow sends to the terminal what it and the AWS clients log.
+        for name in ("botocore", "airflow"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         try:
             config = PipelineConfig.from_env()
         except ConfigurationError as error:
             yield wrong(f"settings: {error}", "correct it; nothing else was looked at")
             return
         yield _check_schedule(pipeline_schedule())
-    try:
-        doctor = Doctor(config)
-    except BotoCoreError as error:
-        yield unreachable(error)
-        return
-    yield from doctor.findings()
+        try:
+            session = session_of_connection()
+        except ClientError as error:
+            yield wrong(
+                f"role of AIRFLOW_CONN_AWS_DEFAULT: cannot be assumed: {error}",
+                "run this as the AirflowPrincipalArn of the stack, and compare role_arn and ExternalId with "
+                "the stack's output; AIRFLOW_CONN_AWS_DEFAULT= make doctor looks with your own rights",
+            )
+            return
+        except BotoCoreError as error:
+            yield unreachable(error)
+            return
+        except (AirflowException, ValueError) as error:
+            yield wrong(
+                f"AIRFLOW_CONN_AWS_DEFAULT: {error}", "take the line from the stack's outputs (README)"
+            )
+            return
+        yield from Doctor(config, session).findings()
+
+
+def session_of_connection() -> boto3.Session:
+    """Return the session by which Airflow's tasks ask AWS: that of the environment's connection.
+
+    Raises:
+        ClientError: the connection's role cannot be assumed.
+        AirflowException: the connection cannot be read; also as a ValueError.
+    """
+    if not os.environ.get("AIRFLOW_CONN_AWS_DEFAULT"):
+        return boto3.Session()
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+    from airflow.secrets.environment_variables import EnvironmentVariablesBackend
+
+    from helpers.config import AWS_CONN_ID
+
+    # The hook would pass over a connection that cannot be read.
+    EnvironmentVariablesBackend().get_connection(AWS_CONN_ID)
+    session: boto3.Session = AwsBaseHook(aws_conn_id=AWS_CONN_ID).get_session()
+    return session
 
 
 def _check_schedule(schedule: str) -> Finding:
@@ -92,13 +129,17 @@ def main(arguments: list[str] | None = None) -> int:
             "             -> cp .env.example .env and fill it in, or make run"
         )
         return 1
-    problems = 0
+    problems = warnings = 0
     for finding in examine():
         problems += finding.state == "wrong"
+        warnings += finding.state == "warning"
         print(f"{finding.state:<11}  {finding.what}")
         if finding.remedy:
             print(f"{'':<11}  -> {finding.remedy}")
-    print(f"{problems} to mend." if problems else "All that could be looked at is fine.")
+    if problems:
+        print(f"{problems} to mend.")
+    else:
+        print("Runs can succeed; mind the warning." if warnings else "All that could be looked at is fine.")
     return 1 if problems else 0
 
 
