@@ -22,19 +22,22 @@ logger = logging.getLogger(__name__)
 def delete_intermediate_bucket_files(run_key: str, config: PipelineConfig) -> int:
     """Delete what the run left in the intermediate bucket; return the number of objects.
 
-    It is the run's last task, so then the run is counted as succeeded.
+    It is the run's last task, so then a run of new files is counted as succeeded. One that computes days
+    again is not: the alarm on the count tells that no new files come through.
 
     Raises:
         ReconciliationError: the run has no report yet, so a retry may still need the objects.
     """
     s3 = s3_client()
-    if read_report(s3, config, run_key) is None:
+    report = read_report(s3, config, run_key)
+    if report is None:
         raise ReconciliationError(
             f"Run {run_key} has no report s3://{config.archive_bucket}/{report_key(run_key)}: it is not "
             "complete and its temporary objects are kept. Clear archive_streams_data and what follows it."
         )
     deleted = delete_run_objects(s3, config, run_key)
-    count_success(config)
+    if not report["reprocess_dates"]:
+        count_success(config, report["completed_at"])
     return deleted
 
 
