@@ -15,7 +15,7 @@ Statement = Mapping[str, Any]
 _ELEMENTS = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
 _OPERATORS: dict[str, Callable[[str, str], bool]] = {
     "StringEquals": lambda expected, actual: expected == actual,
-    "StringLike": lambda pattern, actual: _matches(pattern, actual),
+    "StringLike": lambda pattern, actual: matches(pattern, actual),
     "Bool": lambda expected, actual: expected.lower() == actual.lower(),
 }
 
@@ -54,8 +54,8 @@ def applies(statement: Statement, request: Request) -> bool:
         for key, values in keys.items()
     ]
     return (
-        any(_matches(action.lower(), request.action.lower()) for action in as_list(statement["Action"]))
-        and any(_matches(resource, request.resource) for resource in as_list(statement["Resource"]))
+        any(matches(action.lower(), request.action.lower()) for action in as_list(statement["Action"]))
+        and any(matches(resource, request.resource) for resource in as_list(statement["Resource"]))
         and all(conditions)
     )
 
@@ -74,6 +74,7 @@ def _condition_holds(operator: str, key: str, expected: list[str], context: Mapp
     return any(_OPERATORS[name](str(value), context[key]) for value in expected)
 
 
-def _matches(pattern: str, text: str) -> bool:
+def matches(pattern: str, text: str) -> bool:
+    """Tell whether the text fits a pattern of a policy: `*` is any text, slashes too, `?` one character."""
     expression = "".join({"*": ".*", "?": "."}.get(char) or re.escape(char) for char in pattern)
     return re.fullmatch(expression, text, re.DOTALL) is not None

@@ -24,6 +24,7 @@ from tests.include.stack_policies.policies import AIRFLOW_ROLE, GLUE_ROLE, role_
 from tests.include.stack_policies.recorder import Call, read_calls, record_calls
 
 SERVER = "tests.include.stack_policies.enforcing_server"
+SCRIPT_KEY = "artifacts/glue-scripts/glue_script.py"
 BASE_KEY = "of-the-workload-identity"
 
 # What a run on AWS needs and these runs do not show.
@@ -147,6 +148,21 @@ def test_every_right_is_used_or_has_a_reason(recorded: Recorded, role: str) -> N
     assert granted - used == {(action, "") for action in UNSEEN[role]}
 
 
+def client_of(deployment: Deployment, role: str) -> Any:
+    """Return an S3 client that acts as the role."""
+    sts = connect("sts", deployment.endpoint_url)
+    arn = f"arn:aws:iam::{ACCOUNT}:role/{role}"
+    credentials = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+    return boto3.client(
+        "s3",
+        endpoint_url=deployment.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id=credentials["AccessKeyId"],
+        aws_secret_access_key=credentials["SecretAccessKey"],
+        aws_session_token=credentials["SessionToken"],
+    )
+
+
 @pytest.mark.parametrize(
     ("role", "bucket", "prefix"),
     [
@@ -161,17 +177,7 @@ def test_local_s3_refuses_what_the_role_must_not_read(
     recorded: Recorded, role: str, bucket: str, prefix: str
 ) -> None:
     deployment = recorded.deployment
-    sts = connect("sts", deployment.endpoint_url)
-    arn = f"arn:aws:iam::{ACCOUNT}:role/{role}"
-    credentials = sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-    s3: Any = boto3.client(
-        "s3",
-        endpoint_url=deployment.endpoint_url,
-        region_name="us-east-1",
-        aws_access_key_id=credentials["AccessKeyId"],
-        aws_secret_access_key=credentials["SecretAccessKey"],
-        aws_session_token=credentials["SessionToken"],
-    )
+    s3 = client_of(deployment, role)
     listed = deployment.resources.s3.list_objects_v2(Bucket=deployment.names[bucket], Prefix=prefix)
     target = {"Bucket": deployment.names[bucket], "Key": listed["Contents"][0]["Key"]}
 
@@ -183,3 +189,24 @@ def test_local_s3_refuses_what_the_role_must_not_read(
         Request("s3:GetObject", f"arn:aws:s3:::{target['Bucket']}/{target['Key']}"),
         recorded.statements[role],
     )
+
+
+def test_local_s3_asks_a_copy_and_a_look_at_a_version_for_their_rights(recorded: Recorded) -> None:
+    """So that the runs, which end well, show that the roles have these."""
+    deployment = recorded.deployment
+    archive = deployment.names["ARCHIVE_BUCKET_NAME"]
+    history = deployment.resources.s3.list_objects_v2(Bucket=archive, Prefix="listens/")["Contents"][0]["Key"]
+    script = {"Bucket": deployment.names["INTERMEDIATE_BUCKET_NAME"], "Key": SCRIPT_KEY}
+    [version] = deployment.resources.s3.list_object_versions(Bucket=script["Bucket"], Prefix=SCRIPT_KEY)[
+        "Versions"
+    ][:1]
+    airflow, glue = (client_of(deployment, role) for role in (AIRFLOW_ROLE, GLUE_ROLE))
+
+    with enforced_policies(deployment.endpoint_url):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            airflow.copy_object(
+                Bucket=archive, Key="quarantine/copied", CopySource={"Bucket": archive, "Key": history}
+            )
+        assert glue.head_object(**script)["ContentLength"]
+        with pytest.raises(ClientError, match="403"):
+            glue.head_object(**script, VersionId=version["VersionId"])
