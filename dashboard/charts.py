@@ -36,7 +36,12 @@ def ranked_bars(
     names = alt.Axis(labelLimit=230, labelPadding=8, labelOverlap=False)
     base = alt.Chart(frame, title=title).encode(
         y=alt.Y(f"{name}:N", sort=None, title=None, axis=names),
-        x=alt.X(f"{value}:Q", title=unit, scale=alt.Scale(domain=[0, limit]), axis=alt.Axis(tickCount=5)),
+        x=alt.X(
+            f"{value}:Q",
+            title=unit,
+            scale=alt.Scale(domain=[0, limit]),
+            axis=alt.Axis(tickCount=5, tickMinStep=1),
+        ),
         tooltip=[alt.Tooltip(column, title=column) for column in frame.columns if column != label],
     )
     # The theme does not colour text marks.

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.models.dagrun import DagRun
 from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
-from sqlalchemy import select
 
 if TYPE_CHECKING:
     from airflow.utils.context import Context
@@ -36,9 +35,7 @@ def note_run(context: Context) -> None:
     note = _with_report(dag_run.run_id, list(dict.fromkeys(failed)))
     with create_session() as session:
         # Anew: whatever used a session meanwhile has detached the one of the context.
-        stored = session.scalar(
-            select(DagRun).where(DagRun.dag_id == dag_run.dag_id, DagRun.run_id == dag_run.run_id)
-        )
+        (stored,) = DagRun.find(dag_id=dag_run.dag_id, run_id=dag_run.run_id, session=session)
         if stored.note and not stored.note.startswith(HEADING):
             logger.info("Run %s has a note of its own, which stays", dag_run.run_id)
         else:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from helpers.store_kpis_in_dynamodb import StoredKpis
 
 AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+# A week: no signature lasts longer.
+SIGNED_SECONDS = 7 * 24 * 3600
 
 
 class RunReportLink(BaseOperatorLink):
@@ -64,18 +66,22 @@ class ArchiveStreamsDataOperator(BaseOperator):
 
 
 def object_url(s3: S3Client, bucket: str, key: str) -> str:
-    """Return where a browser shows the object: AWS's console, or the endpoint itself if that is not AWS's."""
+    """Return where a browser shows the object: AWS's console, or a signed address if it is not AWS."""
     console = console_url(s3)
     if console is None:
-        return f"{s3.meta.endpoint_url}/{bucket}/{quote(key)}"
+        return s3.generate_presigned_url(
+            "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=SIGNED_SECONDS
+        )
     return f"{console}/s3/object/{bucket}?region={s3.meta.region_name}&prefix={quote(key, safe='')}"
 
 
 def prefix_url(s3: S3Client, bucket: str, prefix: str) -> str:
-    """Return where a browser lists the objects below the prefix."""
+    """Return where a browser lists the objects below the prefix, as `object_url` does."""
     console = console_url(s3)
     if console is None:
-        return f"{s3.meta.endpoint_url}/{bucket}?list-type=2&prefix={quote(prefix, safe='')}"
+        return s3.generate_presigned_url(
+            "list_objects_v2", Params={"Bucket": bucket, "Prefix": prefix}, ExpiresIn=SIGNED_SECONDS
+        )
     return f"{console}/s3/buckets/{bucket}?region={s3.meta.region_name}&prefix={quote(prefix, safe='')}"
 
 
