@@ -36,7 +36,7 @@ def delete_intermediate_bucket_files(run_key: str, config: PipelineConfig) -> in
             "complete and its temporary objects are kept. Clear archive_streams_data and what follows it."
         )
     deleted = delete_run_objects(s3, config, run_key)
-    if not report["reprocess_dates"]:
+    if report["status"] == "complete" and not report["reprocess_dates"]:
         count_success(config, report["completed_at"])
     return deleted
 

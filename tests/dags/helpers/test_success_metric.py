@@ -71,6 +71,14 @@ def test_run_that_computes_days_again_is_not_counted(pipeline: Pipeline) -> None
     assert counted(pipeline) == []
 
 
+def test_run_without_a_valid_row_is_not_counted_when_its_last_task_is_cleared(pipeline: Pipeline) -> None:
+    pipeline.put(pipeline.config.archive_bucket, report_key(RUN_KEY), {"status": "no_valid_rows"})
+
+    delete_intermediate_bucket_files(RUN_KEY, pipeline.config)
+
+    assert counted(pipeline) == []
+
+
 def test_run_that_is_not_complete_is_not_counted(pipeline: Pipeline) -> None:
     with pytest.raises(ReconciliationError):
         delete_intermediate_bucket_files(RUN_KEY, pipeline.config)
