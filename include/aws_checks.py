@@ -171,7 +171,8 @@ class Doctor:
         yield from self._guarded("right to look at the Glue job", self._check_job)
         yield from self._guarded("right to write to the table", self._check_writing_items)
         for what in (
-            "rights to write, copy and delete in S3, to run the Glue job under its role, to send messages",
+            "rights to read versions, write, copy and delete in S3",
+            "rights to run the Glue job under its role, to send messages and to count runs",
             "rights of the Glue role itself, and use of a KMS key by both roles",
         ):
             yield Finding("not checked", f"{what}: only a run tells")
