@@ -52,9 +52,15 @@ def run_note(report: dict[str, Any] | None, failed: list[str], links: list[str])
     """
     lines = [HEADING]
     if failed:
+        without_kpis = (report or {}).get("status") == "no_valid_rows"
         lines.append(
-            f"Red: {', '.join(failed)}. The end of the task's log says why and what to do; mostly: mend the "
-            "cause, then clear the task and what follows it. Nothing is archived before the KPIs are stored."
+            f"Red: {', '.join(failed)}. The end of the task's log says why and what to do"
+            + (
+                ": no row was valid, so the files are in quarantine."
+                if without_kpis
+                else "; mostly: mend the cause, then clear the task and what follows it. Nothing is archived "
+                "before the KPIs are stored."
+            )
         )
     if report:
         lines += _lines_of_report(report)

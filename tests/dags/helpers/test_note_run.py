@@ -134,6 +134,8 @@ def test_note_of_a_red_run_with_a_report_has_both(pipeline: Pipeline, run: Run) 
     note = run.end("move_files_to_intermediate_bucket")
 
     assert "Red: move_files_to_intermediate_bucket." in note
+    assert "no row was valid, so the files are in quarantine" in note
+    assert "before the KPIs are stored" not in note
     assert "Rows: 33,320" in note
     assert "What was put into quarantine" in note
 
