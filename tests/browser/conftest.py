@@ -32,8 +32,11 @@ expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
-    """The pipeline under a scheduler with the sample data, and the dashboard, on ports that are free."""
+def started(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """The pipeline under a scheduler with the sample data, and the dashboard, on ports that are free.
+
+    The browser comes first: without one nothing needs to start.
+    """
     project = tmp_path_factory.mktemp("browser") / "project"
     project.mkdir()
     for name in COPIED:

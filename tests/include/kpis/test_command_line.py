@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import socket
 import subprocess
 import sys
@@ -21,6 +22,8 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(autouse=True)
 def _table_of_the_environment(empty_table: KpiTable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KPI_TABLE_NAME", empty_table.name)
+    # Airflow, which other tests import, has made what libraries log a part of the output.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
 
 
 def _csv(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, str]]:
