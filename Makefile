@@ -55,6 +55,7 @@ doctor: $(INSTALLED) ## Say what is missing or wrong in settings and AWS: those 
 test: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Run the tests: of the faults a fast cut, none in a browser
 	@echo 'Running the tests'
 	@.venv/bin/python -m pytest -m 'not slow'
+	@.venv-dashboard/bin/python -m pytest tests/dashboard
 
 test-faults: $(INSTALLED) ## Let everything go wrong that can, at every AWS call; ends with a table [SEED=number]
 	@echo 'Running the fault tests; this takes about 20 minutes'
