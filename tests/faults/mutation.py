@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from local_aws_support import REPOSITORY
 
-PYTEST = (sys.executable, "-m", "pytest", "-q", "-x", "--tb=short", "-p", "no:cacheprovider")
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=short", "-p", "no:cacheprovider"]
 # Other plugins, and what pytest does to find unraisable exceptions, would take longer than most of the tests.
-PYTEST += ("-p", "pytest_socket", "-p", "no:unraisableexception")
+PYTEST += ["-p", "pytest_socket", "-p", "no:unraisableexception"]
 
 
 class Mutation(NamedTuple):

@@ -89,7 +89,7 @@ MUTATIONS = {
         "    return None\n",
         f"{TESTS}/test_archive_streams_data.py::TestReport"
         "::test_complete_run_changes_nothing_when_its_task_is_cleared",
-        "'streams/a.csv'",
+        "pipeline.archived()) == before",
     ),
     "a file in the archive is still deleted from the source": Mutation(
         (34,),
