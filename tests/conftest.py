@@ -16,6 +16,7 @@ for _name in [name for name in os.environ if name.startswith(("AIRFLOW", "AWS_")
 os.environ |= {
     "AIRFLOW_HOME": _AIRFLOW_HOME.name,
     "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+    "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
 }
 

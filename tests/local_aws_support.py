@@ -16,6 +16,8 @@ import boto3
 from botocore.config import Config
 
 REPOSITORY = Path(__file__).parents[1]
+# That of the environment which has moto, also for tests that run in the dashboard's.
+PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 ACTIVE_STATES = ("STARTING", "RUNNING", "STOPPING")
 
 # The start of a script that writes below its --OUTPUT, without the seconds that Spark takes.
@@ -174,11 +176,13 @@ serve("127.0.0.1", 0)
 
 @contextmanager
 def running_server(
-    command: Sequence[str] = ("-m", "include.local_aws", "serve", "--port", "0"), **environment: str
+    command: Sequence[str] = ("-m", "include.local_aws", "serve", "--port", "0"),
+    python: str | Path = sys.executable,
+    **environment: str,
 ) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """Run a server on a free port, as its address and its process."""
     process = subprocess.Popen(
-        [sys.executable, *command],
+        [python, *command],
         cwd=REPOSITORY,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,

@@ -37,11 +37,11 @@ NAMES = {
     26: "Lost answer on StartJobRun",
     27: "Glue succeeded but the task died",
     28: "Glue dies midway",
-    29: "Glue STOPPED, ERROR, TIMEOUT, EXPIRED",
+    29: "Glue STOPPED, ERROR, TIMEOUT, EXPIRED, FAILED",
     30: "Glue SUCCEEDED, output missing or partial",
     31: "A zombie attempt beside its retry",
     32: "Two DAG runs overlap",
-    33: "Any task cleared after success",
+    33: "Any task cleared after success, also of a running run",
     34: "Archived but not deleted",
     35: "Deleted but not recorded",
     36: "Archive incomplete",
@@ -52,7 +52,7 @@ NAMES = {
     41: "Float, NaN, empty key, item over 400 KB",
     42: "An older run or a zombie writes last",
     43: "A genre disappears after a correction",
-    44: "AccessDenied in mid-run",
+    44: "AccessDenied or expired credentials in mid-run",
     45: "Missing variable, bucket, table",
 }
 
@@ -63,13 +63,17 @@ class Scenarios:
     def __init__(self) -> None:
         self.tried: Counter[int] = Counter()
         self.survived: Counter[int] = Counter()
-        self.kill_points: Counter[str] = Counter()
+        self.kill_points: Counter[bool] = Counter()
 
     def record(self, numbers: Iterable[int], survived: bool) -> None:
         """Count one injection for each of the scenarios that it is an instance of."""
         for number in numbers:
             self.tried[number] += 1
             self.survived[number] += survived
+
+    def record_kill_point(self, survived: bool) -> None:
+        """Count one AWS call before or after which the process was killed."""
+        self.kill_points[survived] += 1
 
     @property
     def missing(self) -> list[int]:
@@ -79,17 +83,14 @@ class Scenarios:
     def table(self) -> Sequence[str]:
         """Return the lines of the table, and what they come to."""
         rows = [
-            f"{number:>4}  {name:<46} {self.tried[number]:>6} {self.survived[number]:>9}"
+            f"{number:>4}  {name:<51} {self.tried[number]:>6} {self.survived[number]:>9}"
             for number, name in NAMES.items()
         ]
         missing = self.missing
-        kill_points = [
-            f"Processes {kind} a call: {n} of {n} survived" for kind, n in self.kill_points.items()
-        ]
         return [
-            f"{'':>4}  {'scenario':<46} {'tried':>6} {'survived':>9}",
+            f"{'':>4}  {'scenario':<51} {'tried':>6} {'survived':>9}",
             *rows,
-            *kill_points,
+            f"Kill points survived: {self.kill_points[True]} of {self.kill_points.total()}",
             f"Scenarios survived: {len(NAMES) - len(missing)} of {len(NAMES)}"
             + (f"; not {', '.join(map(str, missing))}" if missing else ""),
         ]

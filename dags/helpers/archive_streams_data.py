@@ -178,7 +178,7 @@ def _taken_before(s3: S3Client, config: PipelineConfig, version: ObjectVersion, 
     Raises:
         ReconciliationError: the version is nowhere, and its bucket keeps no versions.
     """
-    if _current_etag(s3, config.source_bucket, version["key"]) == version["etag"]:
+    if _is_current(s3, config.source_bucket, version):
         return None
     name = _versioned_name(version)
     candidates: dict[str, int] = {}
@@ -200,7 +200,7 @@ def _delete_source(s3: S3Client, bucket: str, version: ObjectVersion) -> None:
 
     Without VersionId: deleting the version itself would bring a superseded one back to life.
     """
-    if _current_etag(s3, bucket, version["key"]) != version["etag"]:
+    if not _is_current(s3, bucket, version):
         logger.info("s3://%s/%s was replaced or deleted meanwhile; left as it is", bucket, version["key"])
         return
     try:
@@ -211,13 +211,16 @@ def _delete_source(s3: S3Client, bucket: str, version: ObjectVersion) -> None:
         logger.info("s3://%s/%s was replaced or deleted meanwhile; left as it is", bucket, version["key"])
 
 
-def _current_etag(s3: S3Client, bucket: str, key: str) -> str | None:
+def _is_current(s3: S3Client, bucket: str, version: ObjectVersion) -> bool:
     try:
-        return s3.head_object(Bucket=bucket, Key=key)["ETag"]
+        found = s3.head_object(Bucket=bucket, Key=version["key"])
     except ClientError as error:
         if error_code(error) in MISSING:
-            return None
+            return False
         raise
+    # The same bytes delivered again have the same ETag; a bucket without versioning gives no id.
+    same_id = found.get("VersionId", "null") == (version["version_id"] or "null")
+    return same_id and found["ETag"] == version["etag"]
 
 
 def _keep_rejected_rows(

@@ -25,6 +25,11 @@ def dynamodb_client() -> DynamoDBClient:
     return client
 
 
+def cloudwatch_client() -> Any:
+    """Return a CloudWatch client with bounded retries."""
+    return _client("cloudwatch")
+
+
 def _client(service: str) -> Any:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
     from botocore.config import Config

@@ -48,14 +48,14 @@ class PipelineConfig:
             source_bucket=_required("SOURCE_BUCKET_NAME"),
             intermediate_bucket=_required("INTERMEDIATE_BUCKET_NAME"),
             archive_bucket=_required("ARCHIVE_BUCKET_NAME"),
-            kpi_table=_optional("KPI_TABLE_NAME", "music_kpis_table"),
-            glue_job_name=_optional("GLUE_JOB_NAME", "music_streaming_kpis"),
-            glue_role_name=_optional("GLUE_ROLE_NAME", "music-streaming-glue-role"),
-            glue_worker_type=_optional("GLUE_WORKER_TYPE", "G.1X"),
+            kpi_table=kpi_table_name(),
+            glue_job_name=setting("GLUE_JOB_NAME", "music_streaming_kpis"),
+            glue_role_name=setting("GLUE_ROLE_NAME", "music-streaming-glue-role"),
+            glue_worker_type=setting("GLUE_WORKER_TYPE", "G.1X"),
             glue_number_of_workers=int(_number("GLUE_NUMBER_OF_WORKERS", 2, at_least=2, whole=True)),
             sensor_timeout_minutes=_number("SENSOR_TIMEOUT_MINUTES", 60),
             max_rejected_fraction=_number("MAX_REJECTED_FRACTION", 0.05, at_most=1),
-            archive_storage_class=_optional("ARCHIVE_STORAGE_CLASS", "GLACIER_IR"),
+            archive_storage_class=setting("ARCHIVE_STORAGE_CLASS", "GLACIER_IR"),
         )
         config._require_different_buckets()
         return config
@@ -85,14 +85,25 @@ def _required(name: str) -> str:
     return value
 
 
-def _optional(name: str, default: str) -> str:
+def setting(name: str, default: str) -> str:
+    """Return the environment variable without white space around it, or the default where it is empty."""
     return os.environ.get(name, "").strip() or default
+
+
+def kpi_table_name() -> str:
+    """Return the name of the KPI table, which is also that of the DAG's dataset."""
+    return setting("KPI_TABLE_NAME", "music_kpis_table")
+
+
+def pipeline_schedule() -> str:
+    """Return the DAG's schedule: a preset or a cron expression."""
+    return setting("PIPELINE_SCHEDULE", "@daily")
 
 
 def _number(
     name: str, default: float, at_least: float = 0, at_most: float = float("inf"), whole: bool = False
 ) -> float:
-    text = _optional(name, str(default))
+    text = setting(name, str(default))
     try:
         value = float(int(text)) if whole else float(text)
     except ValueError:

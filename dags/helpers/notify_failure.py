@@ -1,20 +1,21 @@
-"""Callback of a failed task: tells the SNS topic what failed, why, and where to look."""
+"""Callback of a failed task: tells the SNS topic what failed, why, where to look and what to do."""
 
 from __future__ import annotations
 
 import logging
-import os
+import re
 from typing import TYPE_CHECKING, Any
 
-from helpers.config import AWS_CONN_ID
+from helpers.config import AWS_CONN_ID, setting
+from helpers.runbook import advice_for
 
 if TYPE_CHECKING:
     from airflow.utils.context import Context
 
 logger = logging.getLogger(__name__)
 
-# https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
-MAX_SUBJECT = 100
+# "Less than 100 characters", https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+MAX_SUBJECT = 99
 MAX_REASON = 4000
 
 
@@ -23,7 +24,7 @@ def notify_failure(context: Context) -> None:
 
     A message that cannot be sent is logged: it must not hide the failure itself.
     """
-    topic_arn = os.environ.get("ALERT_SNS_TOPIC_ARN", "").strip()
+    topic_arn = setting("ALERT_SNS_TOPIC_ARN", "")
     if not topic_arn:
         return
     from airflow.providers.amazon.aws.hooks.sns import SnsHook
@@ -39,15 +40,23 @@ def notify_failure(context: Context) -> None:
 def failure_message(context: Context) -> tuple[str, str]:
     """Return subject and text of the alert."""
     task_instance: Any = context["task_instance"]
+    error = context.get("exception")
+    # A task that was killed from outside leaves none.
+    reason = str(error)[:MAX_REASON] if error else "no exception was recorded; see the log"
+    advice = advice_for(error)
+    # Airflow 2 names the task in a parameter, Airflow 3 in the path; what is before it leads to the run.
+    run_url = re.split("&task_id=|/tasks/", task_instance.log_url)[0]
     subject = f"{task_instance.dag_id}: {task_instance.task_id} failed"[:MAX_SUBJECT]
     lines = (
         f"DAG:    {task_instance.dag_id}",
         f"Run:    {context['run_id']}",
         f"Task:   {task_instance.task_id} (try {task_instance.try_number})",
-        f"Reason: {str(context.get('exception'))[:MAX_REASON]}",
+        f"Reason: {reason}",
         f"Log:    {task_instance.log_url}",
+        f"In UI:  {run_url}",
+        f"Next:   {advice.next_step}",
+        f"More:   {advice.link}",
         "",
-        "Nothing is archived before a run's KPIs are stored: once the cause is mended, clear the failed task "
-        "and what follows it.",
+        advice.standing,
     )
     return subject, "\n".join(lines)

@@ -23,7 +23,9 @@ MULTIPART_COPY_ABOVE = 5 * 1024**3
 _COPY_CONFIG = TransferConfig(multipart_threshold=MULTIPART_COPY_ABOVE, multipart_chunksize=512 * 1024**2)
 
 MISSING = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound"})
-PRECONDITION_FAILED = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
+PRECONDITION_FAILED = frozenset({"412", "PreconditionFailed"})
+# Another request for the object is under way: S3 has not decided, and wants to be asked again.
+CONFLICT = frozenset({"409", "ConditionalRequestConflict"})
 
 
 class ObjectVersion(TypedDict):
@@ -109,7 +111,7 @@ def write_json_once(s3: S3Client, bucket: str, key: str, value: Any) -> Any:
             Bucket=bucket, Key=key, Body=_to_json(value), ContentType="application/json", IfNoneMatch="*"
         )
     except ClientError as error:
-        if error_code(error) not in PRECONDITION_FAILED:
+        if error_code(error) not in PRECONDITION_FAILED | CONFLICT:
             raise
     written = read_json(s3, bucket, key)
     if written is None:

@@ -22,6 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from helpers.config import AWS_CONN_ID, PipelineConfig
 from helpers.run_key import input_prefix, output_prefix
+from helpers.run_links import console_url
 
 if TYPE_CHECKING:
     from airflow.utils.context import Context
@@ -84,13 +85,7 @@ class GlueKpiJobOperator(GlueJobOperator):
 
     def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
         """Take the batch id (templated), which is the run's key, beside the provider's arguments."""
-        super().__init__(
-            script_location=str(SCRIPT),
-            replace_script_file=True,
-            update_config=True,
-            deferrable=True,
-            **kwargs,
-        )
+        super().__init__(script_location=str(SCRIPT), replace_script_file=True, **kwargs)
         self.batch_id = batch_id
 
     def execute(self, context: Context) -> str:
@@ -218,6 +213,9 @@ class GlueKpiJobOperator(GlueJobOperator):
 
     def _persist_link(self, context: Context, run_id: str) -> None:
         hook = self.hook
+        if console_url(hook.conn) is None:
+            # A stand-in for AWS has no console that the link could lead to.
+            return
         GlueJobRunDetailsLink.persist(
             context=context,
             operator=self,

@@ -34,6 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return redrive(arguments.run_key, arguments.aws_port, console)
 
+        if arguments.command == "dashboard":
+            from include.local_airflow.dashboard import dashboard
+
+            return dashboard(arguments.aws_port, arguments.dashboard_port, console)
+
         from include.local_airflow.scheduler import down, up
 
         return (
@@ -62,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         help="folder with streams/, songs/ and users/; sample data without it",
     )
     up = commands.add_parser("up", help="start the pipeline under a scheduler, with Airflow's UI")
-    commands.add_parser("down", help="stop all that run and up started")
+    commands.add_parser("down", help="stop all that run, up and dashboard started")
+    dashboard = commands.add_parser("dashboard", help="start the dashboard on local AWS")
     reprocess = commands.add_parser("reprocess", help="compute days again with today's catalogs")
     reprocess.add_argument("dates", metavar="DATES", help="listen days such as 2024-06-25,2024-06-26")
     reprocess.add_argument(
@@ -72,9 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     redrive.add_argument(
         "run_key", nargs="?", default="", metavar="RUN", help="run key; without it those that can be given"
     )
-    for command in (run, up, reprocess, redrive):
+    for command in (run, up, reprocess, redrive, dashboard):
         command.add_argument("--aws-port", type=_port, default=5555, help="port of local AWS (%(default)s)")
     up.add_argument("--web-port", type=_port, default=8083, help="port of Airflow's UI (%(default)s)")
+    dashboard.add_argument(
+        "--dashboard-port", type=_port, default=8501, help="port of the dashboard (%(default)s)"
+    )
     return parser
 
 

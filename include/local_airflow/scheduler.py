@@ -52,7 +52,7 @@ def up(aws_port: int, web_port: int, console: Console) -> int:
         console.print("Airflow is up already.")
         _show_address(int(webservers[0].removeprefix(WEBSERVER_PREFIX)), console)
         return 0
-    stop(service for service in recorded_services() if not local_aws.is_local_aws(service))
+    stop(service for service in recorded_services() if _is_of_airflow(service))
     if web_port == aws_port:
         raise UserError(f"Local AWS and Airflow's webserver cannot both have port {web_port}.")
     ports = "" if aws_port == local_aws.DEFAULT_PORT else f" AWS_PORT={aws_port}"
@@ -87,7 +87,7 @@ def up(aws_port: int, web_port: int, console: Console) -> int:
 
 
 def down(console: Console) -> int:
-    """Stop all that `make run` and `make up` started."""
+    """Stop all that `make run`, `make up` and `make dashboard` started."""
     stopped = stop(recorded_services())
     for service in stopped:
         console.print(f"Stopped {service.name}")
@@ -98,6 +98,10 @@ def down(console: Console) -> int:
         shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
         console.print("Local AWS kept its buckets and tables in memory: they are gone.")
     return 0
+
+
+def _is_of_airflow(service: Service) -> bool:
+    return service in (SCHEDULER, TRIGGERER) or service.name.startswith(WEBSERVER_PREFIX)
 
 
 def _prepare_metadata_database() -> None:

@@ -41,13 +41,19 @@ class Service:
         """The file that says which process it is."""
         return LOCAL_DIR / "services" / f"{self.name}.json"
 
-    def start(self, module: str, arguments: Sequence[str], env: Mapping[str, str]) -> None:
+    def start(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        python: str | Path = sys.executable,
+    ) -> None:
         """Start `python -m module arguments` in a session of its own, so that it survives the terminal."""
         for file in (self.log, self.record):
             file.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             started = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [python, "-m", module, *arguments],
                 cwd=ROOT,
                 env=dict(env),
                 stdin=subprocess.DEVNULL,

@@ -5,19 +5,24 @@
   CopyObject.
 - An ``ETag`` in DeleteObjects is ignored, ``IfMatch="*"`` of DeleteObject matches nothing.
 - CopyObject takes a source of any size, BatchWriteItem any number of items.
-- The inline policies of a role made by CloudFormation are no JSON, so they cannot be read or enforced.
+- Query reads and sorts the whole table: seconds with a year of KPIs in it.
+- The inline policies of a role made by CloudFormation are no JSON, so they cannot be read or enforced, and
+  have a null where the template has a statement only under a condition.
 """
 
+import copy
 import json
 import threading
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 from xml.sax.saxutils import escape
 
 import xmltodict  # type: ignore[import-untyped]
 from moto.dynamodb.exceptions import MockValidationException
+from moto.dynamodb.models.table import Table
 from moto.dynamodb.responses import DynamoHandler
 from moto.iam.models import Role
 from moto.s3.exceptions import MissingKey, PreconditionFailed, S3ClientError
@@ -49,6 +54,7 @@ def install() -> None:
         (S3Response, "_key_response_put", _locked_by(s3_writes)),
         (DynamoHandler, "batch_write_item", _checked_by(_check_batch_size)),
         (DynamoHandler, "call_action", _locked_by(dynamodb)),
+        (Table, "query", _within_its_partition),
         (Role, "put_policy", _put_policy_as_json),
     ]
     for owner, name, fix in fixes:
@@ -65,6 +71,28 @@ def _locked_by(lock: threading.RLock) -> Callable[[_Method], _Method]:
         return locked
 
     return fix
+
+
+def _within_its_partition(query: _Method) -> _Method:
+    """Let a query see only its partition, of the table or of an index that has the table's keys reversed."""
+    parameters = signature(query)
+
+    @wraps(query)
+    def narrowed(self: Table, *args: Any, **kwargs: Any) -> Any:
+        asked = parameters.bind(self, *args, **kwargs).arguments
+        view: Any = copy.copy(self)
+        keys = dict(asked.get("hash_key_conditions") or [])
+        if not asked.get("index_name"):
+            partitions = {asked["hash_key"]} & view.items.keys()
+            view.items = {key: view.items[key] for key in partitions}
+        elif list(keys) == [self.range_key_attr]:
+            (wanted,) = keys.values()
+            view.items = {
+                key: {wanted: items[wanted]} for key, items in view.items.items() if wanted in items
+            }
+        return query(view, *args, **kwargs)
+
+    return narrowed
 
 
 def _checked_by(*checks: Callable[[Any], None]) -> Callable[[_Method], _Method]:
@@ -171,7 +199,10 @@ def _refusal(response: S3Response, bucket_name: str, entry: dict[str, str]) -> S
 def _put_policy_as_json(put_policy: _Method) -> _Method:
     @wraps(put_policy)
     def put_policy_as_json(self: Role, name: str, document: Any) -> None:
-        put_policy(self, name, document if isinstance(document, str) else json.dumps(document))
+        if not isinstance(document, str):
+            statements = [statement for statement in document["Statement"] if statement is not None]
+            document = json.dumps({**document, "Statement": statements})
+        put_policy(self, name, document)
 
     return put_policy_as_json
 

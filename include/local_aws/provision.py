@@ -1,6 +1,10 @@
-"""Deploys ``include/stack.yaml`` to local AWS."""
+"""Deploys ``include/stack.yaml`` to local AWS.
 
-import re
+Left out there: the bucket policies, which refuse what does not come by TLS, and local AWS has none; the
+e-mail subscription and the alarm, since local AWS sends no mail and evaluates no alarms.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +30,12 @@ class _TemplateLoader(yaml.SafeLoader):
 _TemplateLoader.add_multi_constructor("", yaml_tag_constructor)  # type: ignore[no-untyped-call]
 
 
-def provision(endpoint_url: str) -> dict[str, str]:
-    """Create the pipeline's buckets, table, role and topic in local AWS; what is there already stays.
+def provision(endpoint_url: str, parameters: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Create the pipeline's buckets, table, roles and topic in local AWS; what is there already stays.
 
     Args:
         endpoint_url: Address of local AWS, such as ``http://127.0.0.1:5555``.
+        parameters: Parameters of a stack that is not there yet; the others have the template's defaults.
 
     Returns:
         The stack's outputs under the names of the pipeline's environment variables, such as
@@ -38,31 +43,38 @@ def provision(endpoint_url: str) -> dict[str, str]:
 
     Raises:
         botocore.exceptions.EndpointConnectionError: If local AWS is not up.
+        ValueError: If the stack is there with other parameters.
     """
     session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)
     options: dict[str, Any] = {"endpoint_url": endpoint_url, "config": Config(proxies={})}
     cloudformation = session.client("cloudformation", **options)
-    _deploy(cloudformation, _TEMPLATE.read_text())
+    _deploy(cloudformation, _TEMPLATE.read_text(), parameters or {})
     _apply_what_moto_leaves_out(
         cloudformation, session.client("s3", **options), session.client("dynamodb", **options)
     )
     outputs = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]["Outputs"]
-    return {_environment_name(output["OutputKey"]): output["OutputValue"] for output in outputs}
+    return {output["Description"]: output["OutputValue"] for output in outputs}
 
 
-def _deploy(cloudformation: "CloudFormationClient", template: str) -> None:
+def _deploy(cloudformation: "CloudFormationClient", template: str, parameters: Mapping[str, str]) -> None:
     request: dict[str, Any] = {
         "StackName": STACK_NAME,
         "TemplateBody": template,
+        "Parameters": [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
         "Capabilities": ["CAPABILITY_NAMED_IAM"],
     }
     try:
-        cloudformation.describe_stacks(StackName=STACK_NAME)
+        stack: Any = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
     except ClientError as error:
         if error.response["Error"]["Code"] != "ValidationError":
             raise
         cloudformation.create_stack(**request)
         return
+    values = {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in stack["Parameters"]}
+    if values != values | dict(parameters):
+        raise ValueError(
+            f"moto cannot change the parameters of the stack {STACK_NAME}: start a new local AWS."
+        )
     # moto would make resources anew where AWS answers that there is nothing to update.
     deployed: Any = cloudformation.get_template(StackName=STACK_NAME)["TemplateBody"]
     if deployed != template:
@@ -72,6 +84,8 @@ def _deploy(cloudformation: "CloudFormationClient", template: str) -> None:
 def _apply_what_moto_leaves_out(cloudformation: "CloudFormationClient", s3: Any, dynamodb: Any) -> None:
     resources = yaml.load(_TEMPLATE.read_text(), Loader=_TemplateLoader)["Resources"]
     for resource in cloudformation.describe_stack_resources(StackName=STACK_NAME)["StackResources"]:
+        if "LogicalResourceId" not in resource:  # of a type that moto does not know
+            continue
         properties = resources[resource["LogicalResourceId"]].get("Properties", {})
         name = resource["PhysicalResourceId"]
         if resource["ResourceType"] == "AWS::S3::Bucket":
@@ -108,7 +122,3 @@ def _lifecycle_rule_of_api(rule: dict[str, Any]) -> dict[str, Any]:
         **({"Expiration": expiration} if expiration else {}),
         **{name: rule[name] for name in same if name in rule},
     }
-
-
-def _environment_name(output_key: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", output_key).upper()

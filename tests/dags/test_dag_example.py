@@ -15,6 +15,7 @@ from airflow.models.dagbag import DagBag
 from airflow.operators.branch import BranchMixIn
 from airflow.providers.common.compat.sdk import Asset, MappedOperator, TriggerRule
 
+from helpers.note_run import note_run
 from helpers.notify_failure import notify_failure
 from helpers.run_key import run_key_of
 from helpers.trigger_glue_job import JOB_TIMEOUT_MINUTES
@@ -113,6 +114,31 @@ class TestDag:
     def test_tasks_follow_each_other(self, dag: DAG) -> None:
         assert downstream_ids(dag) == DOWNSTREAM
 
+    def test_graph_shows_what_tasks_do_together_and_why_it_branches(self, dag: DAG) -> None:
+        groups = {
+            group_id: set(group.children)
+            for group_id, group in dag.task_group.get_task_group_dict().items()
+            if group_id
+        }
+
+        assert groups == {
+            "new_files": {
+                "sense_streaming_data",
+                "list_stream_files",
+                "extract_and_combine_streams",
+                "validate_csv_files",
+                "move_files_to_intermediate_bucket",
+            },
+            "days_again": {"prepare_reprocessing"},
+            "kpis": {"trigger_glue_job", "store_kpis_in_dynamodb"},
+            "finish": {"archive_streams_data", "delete_files_from_intermediate_bucket"},
+        }
+        labels = {task_id: info["label"] for task_id, info in dag.edge_info["choose_input"].items()}
+        assert labels == {"sense_streaming_data": "new files", "prepare_reprocessing": "reprocess_dates"}
+
+    def test_end_of_a_run_is_noted_on_it(self, dag: DAG) -> None:
+        assert (dag.on_success_callback, dag.on_failure_callback) == (note_run, note_run)
+
     def test_parts_are_mapped_tasks(self, dag: DAG) -> None:
         mapped = {task.task_id for task in dag.tasks if isinstance(task, MappedOperator)}
 
@@ -170,7 +196,7 @@ class TestVariables:
     def test_dataset_is_named_after_the_table(
         self, clean_environment: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("KPI_TABLE_NAME", "other_table")
+        monkeypatch.setenv("KPI_TABLE_NAME", " other_table ")
 
         task = load_dag().get_task("store_kpis_in_dynamodb")
 
@@ -180,7 +206,9 @@ class TestVariables:
         assert schedule_of(dag) == "0 0 * * *"
 
     @pytest.mark.parametrize(
-        ("value", "schedule"), [("0 */6 * * *", "0 */6 * * *"), ("", "0 0 * * *")], ids=["set", "empty"]
+        ("value", "schedule"),
+        [("0 */6 * * *", "0 */6 * * *"), (" @hourly ", "0 * * * *"), ("", "0 0 * * *"), ("  ", "0 0 * * *")],
+        ids=["set", "with white space", "empty", "blank"],
     )
     def test_schedule_is_that_of_the_variable(
         self, clean_environment: None, monkeypatch: pytest.MonkeyPatch, value: str, schedule: str
@@ -223,8 +251,15 @@ class TestParsing:
         assert (read.doc_md, read.max_active_runs, read.catchup) == (dag.doc_md, 1, False)
         assert read.timetable.summary == "0 0 * * *"
         assert read.get_task("trigger_glue_job").trigger_rule == TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
-        assert read.get_task("trigger_glue_job").operator_extra_links
+        assert "AWS Glue Job Run Details" in read.get_task("trigger_glue_job").extra_links
+        assert read.get_task("archive_streams_data").extra_links == ["Run report"]
         assert read.params.dump() == {"reprocess_dates": None}
+
+    def test_trigger_form_explains_every_parameter(self, dag: DAG) -> None:
+        for name in dag.params:
+            schema = dag.params.get_param(name).schema
+            assert schema["title"]
+            assert schema["description_md"]
 
     def test_days_to_compute_again_are_a_text_or_nothing(self, dag: DAG) -> None:
         param = copy(dag.params.get_param("reprocess_dates"))

@@ -18,6 +18,7 @@ from include.local_airflow.environment import airflow_environment
 from tests.e2e.deployment import Deployment, connect
 from tests.e2e.pipeline_runner import PipelineRunner
 from tests.e2e.processes import become
+from tests.faults.glue_operator import RunnerWithOperator
 from tests.faults.glue_stand_in import GlueStandIn
 from tests.faults.safeguards import SAFEGUARDS
 from tests.faults.wire import Fault, Wire
@@ -36,6 +37,8 @@ class Job:
     until: str | None
     fault: Fault | None
     without: str | None
+    with_operator: bool
+    reprocess_dates: str | None
     glue_folder: Path
 
 
@@ -54,6 +57,7 @@ def warm_up() -> None:
         move_files_to_intermediate_bucket,
         sense_streaming_data,
         store_kpis_in_dynamodb,
+        trigger_glue_job,
     )
 
     # The hook looks for its caller in the whole stack, with all modules' sources.
@@ -62,7 +66,7 @@ def warm_up() -> None:
     uncached: Any = aws._client
     aws._client = cache(uncached)
     with patch.dict(os.environ, airflow_environment(os.environ, 1, {}, Path(os.environ["AIRFLOW_HOME"]))):
-        for service in ("s3", "dynamodb"):
+        for service in ("s3", "dynamodb", "cloudwatch"):
             connect(service, "http://127.0.0.1:1")
             uncached(service)
 
@@ -95,7 +99,8 @@ def run_attempt(connection: Connection, job: Job) -> None:
         SAFEGUARDS[job.without]()
     deployment = Deployment(job.endpoint_url, job.names, job.airflow_home)
     glue = GlueStandIn(lambda arguments: ask("glue", arguments), job.glue_folder)
-    runner = PipelineRunner(deployment, glue.run, job.dag_run_id)
+    runner_class = RunnerWithOperator if job.with_operator else PipelineRunner
+    runner = runner_class(deployment, glue.run, job.dag_run_id, job.reprocess_dates)
     runner.results = job.results
     tasks = runner.task_ids
     first = tasks.index(job.start) if job.start else 0

@@ -29,6 +29,7 @@ class Attempt:
         unfinished: the task in which it died or failed; None when all have ended.
         error: type and message of the exception that ended it; None when there was none, as after SIGKILL.
         killed: whether SIGKILL ended it.
+        paused: whether it waited at a call until something else had happened.
         calls: the AWS calls, in order; empty when it was killed.
         waits: seconds of each wait that the SDK made between its attempts (noted, not slept).
     """
@@ -37,9 +38,9 @@ class Attempt:
     unfinished: str | None = None
     error: str | None = None
     killed: bool = False
+    paused: bool = False
     calls: list[Call] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
-    connection_ended: bool = field(default=False, repr=False)
 
 
 class Attempts:
@@ -63,6 +64,8 @@ class Attempts:
         until: str | None = None,
         fault: Fault | None = None,
         without: str | None = None,
+        with_operator: bool = False,
+        reprocess_dates: str | None = None,
         meanwhile: Callable[[Attempt], object] | None = None,
     ) -> Attempt:
         """Run tasks of a DAG run in a new process; what goes wrong in them is returned, not raised.
@@ -75,6 +78,8 @@ class Attempts:
             until: the last task to run; the run's last unless given.
             fault: what goes wrong with the AWS calls.
             without: a key of `SAFEGUARDS`, which is switched off.
+            reprocess_dates: the days to compute again, of a run that takes no new files.
+            with_operator: whether Airflow's operator runs the Glue job, and not the stand-in.
             meanwhile: what happens here while the attempt is paused.
         """
         ours, theirs = self._context.Pipe()
@@ -88,6 +93,8 @@ class Attempts:
             until,
             fault,
             without,
+            with_operator,
+            reprocess_dates,
             self._folder,
         )
         process = self._context.Process(target=run_attempt, args=(theirs, job))
@@ -97,10 +104,11 @@ class Attempts:
         attempt = Attempt(dict(results or {}))
         try:
             self._follow(ours, attempt, deployment.endpoint_url, meanwhile)
+        except BaseException:
+            process.kill()
+            raise
         finally:
             ours.close()
-            if not attempt.connection_ended:
-                process.kill()
             with self._lock:
                 process.join()
         attempt.killed = process.exitcode == -signal.SIGKILL
@@ -109,7 +117,12 @@ class Attempts:
         return attempt
 
     def run_to_end(
-        self, deployment: Deployment, dag_run_id: str, attempt: Attempt, tries: int = 1
+        self,
+        deployment: Deployment,
+        dag_run_id: str,
+        attempt: Attempt,
+        tries: int = 1,
+        reprocess_dates: str | None = None,
     ) -> Attempt:
         """Do what Airflow and its user do: run the unfinished task again, or what its message says."""
         for _ in range(tries):
@@ -118,7 +131,9 @@ class Attempts:
             start = attempt.unfinished
             if attempt.error and "Clear trigger_glue_job" in attempt.error:
                 start = "trigger_glue_job"
-            attempt = self.make(deployment, dag_run_id, attempt.results, start)
+            attempt = self.make(
+                deployment, dag_run_id, attempt.results, start, reprocess_dates=reprocess_dates
+            )
         return attempt
 
     def _follow(
@@ -134,7 +149,6 @@ class Attempts:
             try:
                 kind, *content = connection.recv()
             except EOFError:
-                attempt.connection_ended = True
                 return
             if kind == "starts":
                 [attempt.unfinished] = content
@@ -144,6 +158,7 @@ class Attempts:
                 connection.send(self._run_spark(endpoint_url, *content))
             elif kind == "paused":
                 assert meanwhile is not None
+                attempt.paused = True
                 meanwhile(attempt)
                 connection.send("go on")
             elif kind == "ended":

@@ -37,9 +37,14 @@ EARLIER = listens(FIRST_DAY, 0, 12)
 EARLIER_CATALOGS = catalogs(first_genre="acoustic")
 EARLIER_FILES = {"streams/early.csv": stream_file(EARLIER)}
 
+BROKEN_FILES = {
+    "streams/broken.csv": b"who,what\nu1,t1\n",
+    "streams/too many bad rows.csv": stream_file([("u1", "t1", "yesterday")]),
+}
+
 CATALOGS = catalogs()
 FILES = {
-    "streams/broken.csv": b"who,what\nu1,t1\n",
+    "streams/broken.csv": BROKEN_FILES["streams/broken.csv"],
     "streams/late.csv": stream_file([*EARLIER[:4], *listens(FIRST_DAY, 20, 6)]),
     "streams/new.csv": stream_file(
         [

@@ -79,8 +79,16 @@ class Bench:
         endure: Callable[[Deployment, Fault], None],
         scenarios: Scenarios,
         numbers_of: Callable[[Fault], Iterable[int]],
+        deploy: Callable[[Deployment], Deployment] | None = None,
     ) -> None:
         """Let each fault happen to a pipeline of its own, and count what was survived.
+
+        Args:
+            faults: what goes wrong, one in each pipeline.
+            endure: runs a pipeline to which it happens, and judges what is left.
+            scenarios: takes down what was tried.
+            numbers_of: the scenarios that a fault is an instance of.
+            deploy: makes the pipelines; with the batch waiting unless given.
 
         Raises:
             AssertionError: names each fault that did harm, and what it did.
@@ -92,7 +100,7 @@ class Bench:
         def problem_of(fault: Fault) -> str | None:
             stack = stacks.get()
             try:
-                endure(self.deploy(stack), fault)
+                endure((deploy or self.deploy)(stack), fault)
             except Exception as error:
                 return f"{fault}: {type(error).__name__}: {error}"
             finally:
@@ -103,6 +111,8 @@ class Bench:
             problems = list(pool.map(problem_of, faults))
         for fault, problem in zip(faults, problems, strict=True):
             scenarios.record(numbers_of(fault), problem is None)
+            if fault.kind.startswith("killed"):
+                scenarios.record_kill_point(problem is None)
         assert faults, "No fault was tried"
         assert not any(problems), "\n\n".join(problem for problem in problems if problem)
 

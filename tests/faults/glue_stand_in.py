@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -39,13 +40,15 @@ class GlueStandIn:
     def _output(
         self, endpoint_url: str, arguments: dict[str, str], content: Mapping[str, Mapping[str, bytes]]
     ) -> Path:
-        digest = hashlib.sha256(repr(sorted(arguments.items())[:1]).encode())
+        digest = hashlib.sha256(arguments["--BATCH_ID"].encode())
         digest.update(arguments.get("--REPROCESS_DATES", "").encode())
         for objects in content.values():
             for name, body in sorted(objects.items()):
-                # The manifest also says when it was written, which makes no difference to the job.
-                if name != "manifest.json":
-                    digest.update(f"{name} {hashlib.sha256(body).hexdigest()}\n".encode())
+                if name == "manifest.json":
+                    # When it was written makes no difference to the job.
+                    manifest = json.loads(body)
+                    body = json.dumps([manifest[part] for part in ("listens", "songs", "users")]).encode()
+                digest.update(f"{name} {hashlib.sha256(body).hexdigest()}\n".encode())
         output = self._folder / digest.hexdigest()
         if output.exists():
             return output

@@ -31,6 +31,17 @@ def test_run_survives_at_each_change_of_task_that(bench: Bench, scenarios: Scena
     live_through(bench, scenarios, story, [tasks.index(task) + 1 for task in dict.fromkeys(tasks)])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("story", ["retry beside a zombie", "another run between"])
+@pytest.mark.scenarios(31, 32, 42)
+def test_run_survives_before_each_change_of_table_history_and_source_that(
+    bench: Bench, scenarios: Scenarios, story: str
+) -> None:
+    tasks = ("store_kpis_in_dynamodb", "archive_streams_data")
+    numbers = [n for n, call in enumerate(bench.calls, 1) if call.mutating and call.task in tasks]
+    live_through(bench, scenarios, story, numbers)
+
+
 @pytest.mark.scenarios(2, 3)
 def test_run_survives_that_a_file_is_overwritten_at_any_call_on_it(
     bench: Bench, scenarios: Scenarios
@@ -42,8 +53,10 @@ def test_run_survives_that_a_file_is_overwritten_at_any_call_on_it(
 def live_through(bench: Bench, scenarios: Scenarios, story: str, numbers: list[int]) -> None:
     def scenarios_of(fault: Fault) -> list[int]:
         task = bench.calls[fault.call - 1].task
+        if task in ("sense_streaming_data", "list_stream_files") and story.startswith("file"):
+            return []
         if story == "file is overwritten":
-            return [2] if task in ("list_stream_files", "extract_and_combine_streams") else [3]
+            return [2] if task == "extract_and_combine_streams" else [3]
         if story == "file arrives":
             return [1]
         late = [42] if task == "store_kpis_in_dynamodb" else []

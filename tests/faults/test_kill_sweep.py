@@ -6,10 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.data import FIRST_DAY, SECOND_DAY
 from tests.e2e.deployment import Deployment
-from tests.faults.bench import RUN, Bench
+from tests.e2e.oracle import assert_consistent
+from tests.faults import batch
+from tests.faults.attempts import Attempt
+from tests.faults.bench import NEXT_RUN, RUN, Bench
+from tests.faults.stories import LAST_RUN, expect_end
 from tests.faults.wire import Call, Fault
 from tests.scenarios import Scenarios
+
+KINDS = ["killed before", "killed after"]
+BOTH_DAYS = f"{FIRST_DAY},{SECOND_DAY}"
 
 
 def test_run_killed_after_any_change_ends_as_if_nothing_had_happened(
@@ -20,14 +28,13 @@ def test_run_killed_after_any_change_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["killed before", "killed after"])
 @pytest.mark.scenarios(23, 24, 27, 28, 34, 35, 36)
+@pytest.mark.parametrize("kind", KINDS)
 def test_run_killed_at_any_call_ends_as_if_nothing_had_happened(
     bench: Bench, scenarios: Scenarios, kind: str
 ) -> None:
     numbers = range(1, len(bench.calls) + 1)
     kill_and_run_again(bench, scenarios, [Fault(kind, number) for number in numbers])
-    scenarios.kill_points[kind] = len(numbers)
 
 
 def kill_and_run_again(bench: Bench, scenarios: Scenarios, faults: list[Fault]) -> None:
@@ -35,10 +42,58 @@ def kill_and_run_again(bench: Bench, scenarios: Scenarios, faults: list[Fault]) 
         attempt = bench.attempts.make(deployment, RUN, fault=fault)
         assert attempt.killed
         assert attempt.unfinished == bench.calls[fault.call - 1].task
-        attempt = bench.attempts.run_to_end(deployment, RUN, attempt, tries=1)
+        attempt = bench.attempts.run_to_end(deployment, RUN, attempt)
         bench.check(deployment, attempt)
 
     bench.survive(faults, endure, scenarios, lambda fault: scenarios_of(bench.calls, fault))
+
+
+@pytest.mark.slow
+@pytest.mark.scenarios(23)
+@pytest.mark.parametrize("kind", KINDS)
+def test_reprocessing_killed_at_any_change_ends_as_if_nothing_had_happened(
+    bench: Bench, scenarios: Scenarios, kind: str
+) -> None:
+    def reprocess(deployment: Deployment, fault: Fault | None = None) -> Attempt:
+        expect_end(bench.attempts.make(deployment, RUN))
+        deployment.upload_all(batch.catalogs(first_genre="acoustic"))
+        return bench.attempts.make(deployment, LAST_RUN, fault=fault, reprocess_dates=BOTH_DAYS)
+
+    def endure(deployment: Deployment, fault: Fault) -> None:
+        attempt = reprocess(deployment, fault)
+        assert attempt.killed
+        attempt = bench.attempts.run_to_end(deployment, LAST_RUN, attempt, reprocess_dates=BOTH_DAYS)
+        bench.check(deployment, attempt)
+
+    calls = reprocess(bench.deploy()).calls
+    assert "prepare_reprocessing" in {call.task for call in calls}
+    faults = [Fault(kind, number) for number, call in enumerate(calls, 1) if call.mutating]
+    bench.survive(faults, endure, scenarios, lambda fault: [23])
+
+
+@pytest.mark.slow
+@pytest.mark.scenarios(23)
+@pytest.mark.parametrize("kind", KINDS)
+def test_run_without_a_valid_row_killed_at_any_change_quarantines_its_files_all_the_same(
+    bench: Bench, scenarios: Scenarios, kind: str
+) -> None:
+    def deploy(stack: Deployment | None = None) -> Deployment:
+        deployment = bench.deploy_empty(stack)
+        deployment.upload_all({**batch.CATALOGS, **batch.BROKEN_FILES})
+        return deployment
+
+    def endure(deployment: Deployment, fault: Fault) -> None:
+        attempt = bench.attempts.make(deployment, RUN, fault=fault)
+        assert attempt.killed
+        attempt = bench.attempts.run_to_end(deployment, RUN, attempt)
+        assert (attempt.error or "").startswith("BadInputError: None of 2 stream files has a valid row")
+        assert_consistent(deployment.resources, deployment.delivered)
+        bench.expect_nothing_to_do(deployment, NEXT_RUN)
+
+    calls = bench.attempts.make(deploy(), RUN).calls
+    assert calls[-1].task == "move_files_to_intermediate_bucket"
+    faults = [Fault(kind, number) for number, call in enumerate(calls, 1) if call.mutating]
+    bench.survive(faults, endure, scenarios, lambda fault: [23], deploy)
 
 
 def scenarios_of(calls: list[Call], fault: Fault) -> Iterator[int]:

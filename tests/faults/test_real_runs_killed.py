@@ -52,7 +52,7 @@ def test_real_run_killed_in_each_task_ends_as_if_nothing_had_happened(
         target=run_dag_with, args=(deployment.environment, folder / "killed.log", fault)
     )
     process.start()
-    process.join()
+    process.join(timeout=300)
     assert process.exitcode == -signal.SIGKILL
 
     outcome = airflow.run_dag(deployment.environment, logical_date=LOGICAL_DATE)

@@ -126,7 +126,7 @@ def _request_id(request: AWSPreparedRequest) -> str:
 def _is_mutating(request: AWSPreparedRequest) -> bool:
     target = request.headers.get("X-Amz-Target", b"")
     if target:
-        return _operation(request) in {"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"}
+        return _operation(request).startswith(("Put", "Update", "Delete", "Transact", "Create", "Start"))
     return request.method in {"PUT", "POST", "DELETE"}
 
 
@@ -191,6 +191,7 @@ FAULTS: dict[str, Callable[[AWSPreparedRequest, Send], AWSResponse]] = {
     "unavailable": _unavailable,
     "throttled": _answer(503, "SlowDown", 400, "ProvisionedThroughputExceededException"),
     "denied": _answer(403, "AccessDenied", 400, "AccessDeniedException"),
+    "expired": _answer(400, "ExpiredToken", 400, "ExpiredTokenException"),
     "connection error": _connection_error,
     "copy corrupted": _corrupt_copy,
     "answer lost, 503": _after(_unavailable),

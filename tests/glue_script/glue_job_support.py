@@ -54,7 +54,8 @@ def listen(user_id: str, track_id: str, listen_time: str) -> Listen:
 def assert_same_frame(actual: DataFrame, expected: DataFrame) -> None:
     """Compare column names, types and all rows, in any order (`pyspark.testing` needs NumPy below 2)."""
     assert actual.dtypes == expected.dtypes
-    assert sorted(actual.collect(), key=repr) == sorted(expected.collect(), key=repr)
+    rows, expected_rows = (sorted(frame.collect(), key=repr) for frame in (actual, expected))
+    assert rows == expected_rows, f"{rows} instead of {expected_rows}"
 
 
 class JobFolder:

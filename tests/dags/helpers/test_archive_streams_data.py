@@ -173,10 +173,14 @@ class TestDispositions:
 
         assert sorted(kept_sources(pipeline).values()) == sorted(content.encode() for content in contents)
 
-    def test_newer_version_survives_and_the_read_one_is_archived(self, pipeline: Pipeline) -> None:
+    @pytest.mark.scenarios(3, 4)
+    @pytest.mark.parametrize("rows", [(GOOD, GOOD), (GOOD,)], ids=["other bytes", "the same bytes"])
+    def test_newer_version_survives_and_the_read_one_is_archived(
+        self, pipeline: Pipeline, rows: tuple[str, ...]
+    ) -> None:
         read = pipeline.upload("streams/a.csv", streams(GOOD))
         prepare(pipeline)
-        newer = pipeline.upload("streams/a.csv", streams(GOOD, GOOD))
+        newer = pipeline.upload("streams/a.csv", streams(*rows))
 
         archive(pipeline)
 
@@ -352,6 +356,19 @@ class TestCrashAndRetry:
 
         assert report["totals"]["archived"] == 1
         assert list(kept_sources(pipeline)) == [archive_key(version)]
+        assert "streams/a.csv" not in pipeline.source_keys()
+
+    @pytest.mark.scenarios(34)
+    def test_deletion_that_met_another_request_is_tried_again(self, pipeline: Pipeline, wire: Wire) -> None:
+        pipeline.upload("streams/a.csv", streams(GOOD))
+        prepare(pipeline)
+        wire.once("DELETE", answer(409, "<Error><Code>ConditionalRequestConflict</Code></Error>"))
+        with pytest.raises(ClientError, match="ConditionalRequestConflict"):
+            archive(pipeline)
+        assert "streams/a.csv" in pipeline.source_keys()
+
+        archive(pipeline)
+
         assert "streams/a.csv" not in pipeline.source_keys()
 
     @pytest.mark.scenarios(34)

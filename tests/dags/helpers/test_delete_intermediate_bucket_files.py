@@ -6,6 +6,7 @@ from helpers.errors import ReconciliationError
 from helpers.run_key import report_key
 
 OTHERS = ("artifacts/glue_script.py", f"runs/{RUN_KEY}-other/input/manifest.json", "runs/other/a")
+REPORT = {"status": "complete", "completed_at": "2024-06-26T00:30:00+00:00", "reprocess_dates": []}
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +16,7 @@ def _temporary_objects(pipeline: Pipeline) -> None:
 
 
 def test_objects_of_the_complete_run_are_deleted_and_no_others(pipeline: Pipeline) -> None:
-    pipeline.put(pipeline.config.archive_bucket, report_key(RUN_KEY), {"status": "complete"})
+    pipeline.put(pipeline.config.archive_bucket, report_key(RUN_KEY), REPORT)
 
     assert delete_intermediate_bucket_files(RUN_KEY, pipeline.config) == 2
 
@@ -24,7 +25,7 @@ def test_objects_of_the_complete_run_are_deleted_and_no_others(pipeline: Pipelin
 
 
 def test_clearing_the_task_finds_nothing_more_to_delete(pipeline: Pipeline) -> None:
-    pipeline.put(pipeline.config.archive_bucket, report_key(RUN_KEY), {"status": "complete"})
+    pipeline.put(pipeline.config.archive_bucket, report_key(RUN_KEY), REPORT)
     delete_intermediate_bucket_files(RUN_KEY, pipeline.config)
 
     assert delete_intermediate_bucket_files(RUN_KEY, pipeline.config) == 0

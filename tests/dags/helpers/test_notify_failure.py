@@ -4,24 +4,33 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from botocore.exceptions import ConnectionClosedError
 from pipeline_support import RUN_ID, Pipeline, Wire, answer, fail
 
+from helpers.errors import BadInputError
 from helpers.notify_failure import failure_message, notify_failure
 from local_aws_support import connect
 
 DENIED = "<ErrorResponse><Error><Code>AuthorizationError</Code><Message>no</Message></Error></ErrorResponse>"
 
 
-def failed(task_id: str = "trigger_glue_job", exception: Any = "Glue ended FAILED") -> Any:
+AIRFLOW = "http://localhost:8083/dags/music_streaming_pipeline"
+RUN_URL = f"{AIRFLOW}/grid?dag_run_id={quote(RUN_ID)}"
+LOG_URL = f"{RUN_URL}&task_id=trigger_glue_job&base_date=2024-06-26T00%3A00%3A00%2B0000&tab=logs"
+
+
+def failed(
+    task_id: str = "trigger_glue_job", exception: Any = "Glue ended FAILED", log_url: str = LOG_URL
+) -> Any:
     """The context that Airflow gives to the callback of a failed task."""
     task_instance = SimpleNamespace(
         dag_id="music_streaming_pipeline",
         task_id=task_id,
         try_number=3,
-        log_url="http://localhost:8083/dags/music_streaming_pipeline/grid?task_id=trigger_glue_job",
+        log_url=log_url,
     )
     return {"task_instance": task_instance, "run_id": RUN_ID, "exception": exception}
 
@@ -54,21 +63,57 @@ def topic(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic
 
 
 def test_subscriber_reads_what_failed_and_why_and_where_to_look(topic: Topic) -> None:
-    context = failed(exception=ValueError("Glue job run jr_1 ended FAILED: no manifest"))
+    reason = "Glue job run jr_1 of kpis ended FAILED: no manifest"
+    context = failed(exception=ValueError(reason))
 
     notify_failure(context)
 
     [message] = topic.messages()
     assert message["TopicArn"] == topic.arn
     assert message["Subject"] == "music_streaming_pipeline: trigger_glue_job failed"
-    assert message["Message"].splitlines()[:5] == [
+    assert message["Message"].splitlines() == [
         "DAG:    music_streaming_pipeline",
         f"Run:    {RUN_ID}",
         "Task:   trigger_glue_job (try 3)",
-        "Reason: Glue job run jr_1 ended FAILED: no manifest",
+        f"Reason: {reason}",
         f"Log:    {context['task_instance'].log_url}",
+        f"In UI:  {RUN_URL}",
+        "Next:   Mend what the reason names, then clear the failed task and what follows it.",
+        "More:   docs/runbook.md#the-glue-job-failed",
+        "",
+        "Nothing is archived before a run's KPIs are stored, and any task may be cleared at any time.",
     ]
-    assert "clear the failed task" in message["Message"]
+
+
+@pytest.mark.parametrize("attempt", ["", "/mapped/2", "?try_number=1"])
+def test_run_is_found_in_the_addresses_of_airflow_3(attempt: str) -> None:
+    run_url = f"{AIRFLOW}/runs/{quote(RUN_ID)}"
+
+    message = failure_message(failed(log_url=f"{run_url}/tasks/trigger_glue_job{attempt}"))[1]
+
+    assert f"\nIn UI:  {run_url}\n" in message
+
+
+def test_run_without_a_valid_row_is_not_said_to_be_untouched() -> None:
+    error = BadInputError(
+        "None of 2 stream files has a valid row (streams/a.csv: empty). They were moved to …"
+    )
+
+    message = failure_message(failed(exception=error))[1]
+
+    assert "clear nothing" in message
+    assert message.endswith(
+        "The files are in quarantine with their reasons, the KPIs are unchanged, and this run is complete."
+    )
+    assert "any task may be cleared" not in message
+
+
+def test_message_leads_to_the_runbook_where_it_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNBOOK_URL", "https://example.com/wiki/runbook")
+
+    message = failure_message(failed(exception=KeyError("x")))[1]
+
+    assert "More:   https://example.com/wiki/runbook#any-other-failure" in message
 
 
 @pytest.mark.parametrize("value", [None, "", "  "], ids=["not set", "empty", "blank"])
@@ -132,7 +177,7 @@ def test_long_names_and_reasons_are_cut_to_what_sns_takes(topic: Topic) -> None:
     notify_failure(context)
 
     [message] = topic.messages()
-    assert len(message["Subject"]) == 100
+    assert len(message["Subject"]) == 99, "SNS takes less than 100 characters"
     assert message["Subject"].startswith("music_streaming_pipeline: ttt")
     assert len(message["Message"].encode()) < 256 * 1024
     assert "x" * 1000 in message["Message"]
@@ -143,7 +188,7 @@ def test_failure_without_an_exception_has_a_message_too(topic: Topic) -> None:
     context = failed()
     del context["exception"]
 
-    assert "Reason: None" in failure_message(context)[1]
+    assert "Reason: no exception was recorded; see the log\n" in failure_message(context)[1]
     notify_failure(context)
 
     assert len(topic.messages()) == 1

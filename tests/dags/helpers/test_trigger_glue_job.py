@@ -253,7 +253,8 @@ class TestExecute:
         hashes = [run["Arguments"]["--SCRIPT_SHA256"] for run in job.runs()]
         assert len(set(hashes)) == 2
 
-    def test_link_in_the_ui_leads_to_the_run(self, job: Job) -> None:
+    def test_link_in_the_ui_leads_to_the_run(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(trigger_glue_job, "console_url", lambda client: "https://console.aws.amazon.com")
         in_context = context()
 
         with pytest.raises(TaskDeferred):
@@ -261,6 +262,14 @@ class TestExecute:
 
         [link] = in_context["ti"].pushed.values()
         assert (link["job_name"], link["job_run_id"]) == (job.name, job.run_ids()[0])
+
+    def test_link_in_the_ui_leads_nowhere_where_there_is_no_console(self, job: Job) -> None:
+        in_context = context()
+
+        with pytest.raises(TaskDeferred):
+            operator().execute(in_context)
+
+        assert in_context["ti"].pushed == {}
 
     def test_complete_run_does_nothing(self, job: Job, pipeline: Pipeline, wire: Wire) -> None:
         pipeline.put(pipeline.config.archive_bucket, report_key(RUN_KEY), {"run_key": RUN_KEY})

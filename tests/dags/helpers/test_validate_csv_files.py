@@ -200,7 +200,7 @@ class TestCheckRows:
     ) -> None:
         (result,) = check_rows(frame([record(1, *values)]))["reason"]
 
-        assert result == reason if reason else pd.isna(result)
+        assert (None if pd.isna(result) else result) == reason
 
     @pytest.mark.parametrize("text", ["NA", "null", "None", "nan", "007", "1e5", "-1", "0", "TRUE", "#N/A"])
     def test_id_stays_the_string_that_it_is(self, text: str) -> None:

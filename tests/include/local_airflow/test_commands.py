@@ -12,6 +12,7 @@ from rich.console import Console
 from include.local_airflow import scheduler
 from include.local_airflow.__main__ import main
 from include.local_airflow.environment import ROOT
+from include.local_airflow.errors import UserError
 from include.local_airflow.services import Service, recorded_services
 
 
@@ -62,6 +63,41 @@ def test_one_port_for_two_servers_is_refused(local_dir: Path, capfd: pytest.Capt
     assert main(["up", "--aws-port", "8083", "--web-port", "8083"]) == 1
 
     assert "cannot both have port 8083" in capfd.readouterr().err
+
+
+def test_taken_port_of_the_dashboard_is_named_before_anything_starts(
+    local_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert main(["dashboard", "--aws-port", "5999", "--dashboard-port", str(port)]) == 1
+
+    message = capfd.readouterr().err
+    assert f"Port {port}, which the dashboard needs, is taken" in message
+    assert f"make dashboard AWS_PORT=5999 DASHBOARD_PORT={port + 1}" in message
+    assert recorded_services() == []
+
+
+def test_dashboard_again_says_where_it_is_up(
+    local_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service = _start_sleeping("dashboard_8599_on_aws_5999", tmp_path)
+
+    assert main(["dashboard", "--aws-port", "5999", "--dashboard-port", "8599"]) == 0
+
+    assert "http://localhost:8599" in capfd.readouterr().out
+    assert service.process() is not None
+
+
+def test_up_leaves_the_dashboard_running(local_dir: Path, tmp_path: Path, console: Console) -> None:
+    left_over, dashboard = (
+        _start_sleeping(name, tmp_path) for name in ("triggerer", "dashboard_8599_on_aws_5999")
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(UserError, match="is taken"):
+        scheduler.up(5999, listener.getsockname()[1], console)
+
+    assert left_over.process() is None
+    assert dashboard.process() is not None
 
 
 @pytest.mark.parametrize(

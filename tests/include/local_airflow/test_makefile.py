@@ -20,7 +20,9 @@ def project(tmp_path: Path) -> Path:
     project = tmp_path / "a project"
     project.mkdir()
     shutil.copy(ROOT / "Makefile", project)
-    (project / "requirements-lock.txt").write_text("# no package\n")
+    for folder in (project, project / "dashboard"):
+        folder.mkdir(exist_ok=True)
+        (folder / "requirements-lock.txt").write_text("# no package\n")
     return project
 
 
@@ -35,6 +37,7 @@ def _make(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "RUN",
         "AWS_PORT",
         "WEB_PORT",
+        "DASHBOARD_PORT",
         "PYTHON",
     )
     environment = {name: value for name, value in os.environ.items() if name not in ours}
@@ -50,9 +53,12 @@ def test_help_names_every_command(project: Path) -> None:
         "reprocess",
         "redrive",
         "up",
+        "dashboard",
         "down",
+        "doctor",
         "test",
         "test-faults",
+        "test-browser",
         "test-airflow3",
         "test-containers",
         "lint",
@@ -80,6 +86,15 @@ def test_environment_is_made_once_and_again_when_it_is_not_whole(project: Path) 
     os.utime(project / "requirements-lock.txt", (stamp + 60, stamp + 60))
     assert "Making the Python environment" in _make(project, STAMP, python).stdout
     assert not left_behind.exists()
+
+
+def test_dashboard_has_an_environment_of_its_own(project: Path) -> None:
+    done = _make(project, ".venv-dashboard/.installed-from-lock", f"PYTHON={sys.executable}")
+
+    assert (
+        "Making the Python environment in .venv-dashboard from dashboard/requirements-lock.txt" in done.stdout
+    )
+    assert not (project / ".venv").exists()
 
 
 def test_failed_installation_is_not_taken_for_an_environment(project: Path) -> None:

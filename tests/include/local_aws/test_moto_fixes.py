@@ -1,11 +1,13 @@
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from kpi_table_support import day_items, make_table, put_items
 from local_aws_support import connect, running_server
 
 SERVER_WITH_SMALL_COPIES = """
@@ -38,17 +40,6 @@ def refused(call: Any, **arguments: Any) -> str:
     with pytest.raises(ClientError) as caught:
         call(**arguments)
     return caught.value.response["Error"]["Code"]
-
-
-def make_table(dynamodb: Any) -> str:
-    table = f"table-{uuid.uuid4().hex[:8]}"
-    dynamodb.create_table(
-        TableName=table,
-        KeySchema=[{"AttributeName": "date", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "date", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
-    return table
 
 
 def test_copy_source_must_match_its_etag(s3: Any, bucket: str) -> None:
@@ -100,7 +91,10 @@ def test_copy_source_must_not_be_larger_than_a_copy_may_be() -> None:
 def test_batch_must_not_have_more_than_25_items(local_aws: str) -> None:
     dynamodb = connect("dynamodb", local_aws)
     table = make_table(dynamodb)
-    requests = [{"PutRequest": {"Item": {"date": {"S": str(number)}}}} for number in range(26)]
+    requests = [
+        {"PutRequest": {"Item": {"date": {"S": str(number)}, "track_genre": {"S": "pop"}}}}
+        for number in range(26)
+    ]
     assert refused(dynamodb.batch_write_item, RequestItems={table: requests}) == "ValidationException"
     assert dynamodb.scan(TableName=table)["Count"] == 0
     dynamodb.batch_write_item(RequestItems={table: requests[:25]})
@@ -174,7 +168,7 @@ def test_of_simultaneous_conditional_puts_of_an_item_one_succeeds(slow_aws: str)
     table = make_table(dynamodb)
 
     def put(number: int) -> str:
-        item = {"date": {"S": "2024-06-25"}, "version": {"N": str(number)}}
+        item = {"date": {"S": "2024-06-25"}, "track_genre": {"S": "pop"}, "version": {"N": str(number)}}
         try:
             dynamodb.put_item(TableName=table, Item=item, ConditionExpression="attribute_not_exists(version)")
         except ClientError as error:
@@ -204,3 +198,37 @@ def test_inline_policy_of_a_stack_can_be_read(local_aws: str) -> None:
     connect("cloudformation", local_aws).create_stack(StackName=name, TemplateBody=json.dumps(template))
     policy = connect("iam", local_aws).get_role_policy(RoleName=name, PolicyName="read")
     assert policy["PolicyDocument"] == {"Statement": [statement]}
+
+
+def test_query_gives_the_items_of_its_partition_in_order_and_by_pages(local_aws: str) -> None:
+    dynamodb = connect("dynamodb", local_aws)
+    table = make_table(dynamodb)
+    days = [date(2024, 6, day) for day in (25, 24, 26)]
+    for day in days:
+        put_items(dynamodb, table, day_items(day, {"pop": 3, "rock": 2}))
+    of_day: dict[str, Any] = {
+        "KeyConditionExpression": "#key = :key",
+        "ExpressionAttributeNames": {"#key": "date"},
+        "ExpressionAttributeValues": {":key": {"S": "2024-06-25"}},
+    }
+    of_genre: dict[str, Any] = {
+        "IndexName": "track_genre-date-index",
+        "KeyConditionExpression": "#key = :key AND #date >= :first",
+        "ExpressionAttributeNames": {"#key": "track_genre", "#date": "date"},
+        "ExpressionAttributeValues": {":key": {"S": "pop"}, ":first": {"S": "2024-06-25"}},
+    }
+
+    def found(**request: Any) -> list[tuple[str, str]]:
+        items = dynamodb.query(TableName=table, **request)["Items"]
+        return [(item["date"]["S"], item["track_genre"]["S"]) for item in items]
+
+    assert found(**of_day) == [("2024-06-25", genre) for genre in ("ALL_GENRES", "pop", "rock")]
+    assert found(**of_genre) == [("2024-06-25", "pop"), ("2024-06-26", "pop")]
+    assert found(**of_genre, ScanIndexForward=False, Limit=1) == [("2024-06-26", "pop")]
+    assert found(**of_day | {"ExpressionAttributeValues": {":key": {"S": "2024-06-27"}}}) == []
+    pages = dynamodb.get_paginator("query").paginate(
+        TableName=table, **of_genre, PaginationConfig={"PageSize": 1}
+    )
+    assert [item["date"]["S"] for page in pages for item in page["Items"]] == ["2024-06-25", "2024-06-26"]
+    # The query saw a part of the table, but left it whole.
+    assert dynamodb.scan(TableName=table)["Count"] == 9

@@ -1,6 +1,4 @@
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -11,6 +9,7 @@ from cfnlint.api import lint_file  # type: ignore[import-untyped]
 
 from include.local_aws.provision import provision
 from local_aws_support import ACTIVE_STATES, REPOSITORY, WRITE_TO_OUTPUT, connect, wait_for
+from tests.include.conftest import enforced_policies
 
 BUCKETS = ["music-streaming-archive", "music-streaming-intermediate", "music-streaming-source"]
 ROLE = "music-streaming-glue-role"
@@ -20,21 +19,6 @@ APPEND = """
     (output / "new").write_text("1")
     (output / "stale").unlink(missing_ok=True)
 """
-
-
-@contextmanager
-def enforced_policies(endpoint_url: str) -> Iterator[None]:
-    """Make local AWS check every request against the policies of who sends it."""
-
-    def let_pass_unchecked(requests: bytes) -> None:
-        headers = {"Content-Type": "text/plain"}
-        urlopen(Request(f"{endpoint_url}/moto-api/reset-auth", method="POST", data=requests, headers=headers))
-
-    let_pass_unchecked(b"0")
-    try:
-        yield
-    finally:
-        let_pass_unchecked(b"inf")
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +65,7 @@ def test_outputs_are_the_variables_of_the_pipeline(environment: dict[str, str]) 
         "GLUE_JOB_NAME": "music_streaming_kpis",
         "GLUE_ROLE_NAME": ROLE,
         "ALERT_SNS_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:music-streaming-alerts",
+        "AWS_DEFAULT_REGION": "us-east-1",
     }
 
 
@@ -141,7 +126,10 @@ def test_only_what_is_temporary_expires(local_aws: str, environment: dict[str, s
         "music-streaming-archive": {},
         "music-streaming-intermediate": {
             "runs/": {"Expiration": {"Days": 7}},
-            "": {"NoncurrentVersionExpiration": {"NoncurrentDays": 7}},
+            "": {
+                "Expiration": {"ExpiredObjectDeleteMarker": True},
+                "NoncurrentVersionExpiration": {"NoncurrentDays": 7},
+            },
         },
         "music-streaming-source": {
             "": {

@@ -1,0 +1,268 @@
+"""Command line of the KPIs: `python -m include.kpis`, with tables for people, JSON and CSV for programs."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from include.kpis import table as kpis
+from include.kpis.model import ALL_GENRES, COMPLETE, KPIS, DayKpis, GenreKpis
+from include.kpis.problems import ReadError
+from include.kpis.table import KpiTable
+
+PROGRAM = "python -m include.kpis"
+_UNITS = {kpi.attribute: kpi.unit for kpi in KPIS if kpi.unit != kpi.label.lower()}
+_NUMBERS = ("listen_count", "unique_listeners", "total_listening_time", "avg_listening_time_per_user")
+_GENRE_COLUMNS = ("genre_rank", "track_genre", *_NUMBERS)
+
+
+class Answer(NamedTuple):
+    """Rows to print; `incomplete` are those of its days that a run is writing."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[Any]
+    incomplete: Sequence[date] = ()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the answer and return the exit status: 0, or 1 with a sentence that says what to do."""
+    arguments = _parser().parse_args(argv)
+    try:
+        answer: Answer = arguments.read(kpis.open_table(arguments.table), arguments)
+    except ReadError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    try:
+        _FORMATS[arguments.format](answer)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has enough; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if answer.incomplete:
+        days = ", ".join(map(str, answer.incomplete))
+        print(f"Being written by a run, so some numbers are older than others: {days}", file=sys.stderr)
+    return 0
+
+
+def _days(table: KpiTable, arguments: argparse.Namespace) -> Answer:
+    days = kpis.read_days(table, arguments.first, arguments.last)
+    if not days:
+        raise ReadError(_no_days(table))
+    return Answer("Days", ("date", "status"), days, _incomplete(days))
+
+
+def _day(table: KpiTable, arguments: argparse.Namespace) -> Answer:
+    day = kpis.read_day(table, arguments.date)
+    if day is None:
+        raise ReadError(_no_such_day(table, arguments.date))
+    return Answer(f"Genres of {day.date}, UTC", _GENRE_COLUMNS, day.genres, _incomplete([day]))
+
+
+def _genre(table: KpiTable, arguments: argparse.Namespace) -> Answer:
+    found = _read_genre(table, arguments.date, arguments.genre)
+    columns = ("date", *_GENRE_COLUMNS, "status", "version", "computed_at")
+    return Answer(f"{found.track_genre} on {found.date}, UTC", columns, [found], _incomplete([found]))
+
+
+def _trend(table: KpiTable, arguments: argparse.Namespace) -> Answer:
+    trend = kpis.read_trend(table, arguments.genre, arguments.first, arguments.last)
+    if not trend.points:
+        if not trend.days:
+            raise ReadError(_no_days(table))
+        raise ReadError(
+            f"No listens of {', '.join(arguments.genre)} from {trend.days[0].date} to {trend.days[-1].date}. "
+            f"`{PROGRAM} day {trend.days[-1].date}` lists the genres of a day."
+        )
+    columns = ("date", "track_genre", *_NUMBERS, "genre_rank", "status")
+    return Answer(f"Trend of {', '.join(arguments.genre)}", columns, trend.points, _incomplete(trend.days))
+
+
+def _songs(table: KpiTable, arguments: argparse.Namespace) -> Answer:
+    found = _read_genre(table, arguments.date, arguments.genre)
+    if not isinstance(found, GenreKpis):
+        raise ReadError(
+            f"Top songs are by genre; `{PROGRAM} day {arguments.date}` lists the genres of the day."
+        )
+    columns = ("rank", "track_name", "artists", "listen_count", "track_id")
+    title = f"Top songs of {found.track_genre} on {found.date}, UTC"
+    return Answer(title, columns, found.top_3_songs_per_genre, _incomplete([found]))
+
+
+def _top_genres(table: KpiTable, arguments: argparse.Namespace) -> Answer:
+    totals = _read_totals(table, arguments.date)
+    columns = ("rank", "track_genre", "listen_count")
+    return Answer(
+        f"Top genres of {totals.date}, UTC", columns, totals.top_5_genres_per_day, _incomplete([totals])
+    )
+
+
+def _top_countries(table: KpiTable, arguments: argparse.Namespace) -> Answer:
+    totals = _read_totals(table, arguments.date)
+    columns = ("rank", "user_country", "listen_count", "unique_listeners")
+    title = f"Top countries of {totals.date}, UTC"
+    return Answer(title, columns, totals.top_5_countries_per_day, _incomplete([totals]))
+
+
+def _read_genre(table: KpiTable, day: date, genre: str) -> GenreKpis | DayKpis:
+    if genre == ALL_GENRES:
+        return _read_totals(table, day)
+    found = kpis.read_genre(table, day, genre)
+    if found is None:
+        if kpis.read_totals(table, day) is None:
+            raise ReadError(_no_such_day(table, day))
+        raise ReadError(
+            f"No listens of {genre!r} on {day}. `{PROGRAM} day {day}` lists the genres of that day."
+        )
+    return found
+
+
+def _read_totals(table: KpiTable, day: date) -> DayKpis:
+    totals = kpis.read_totals(table, day)
+    if totals is None:
+        raise ReadError(_no_such_day(table, day))
+    return totals
+
+
+def _no_such_day(table: KpiTable, day: date) -> str:
+    bounds = kpis.read_bounds(table)
+    if bounds is None:
+        return _no_days(table)
+    return (
+        f"The table {table.name} has no KPIs of {day}. It has days from {bounds[0]} to {bounds[1]}: "
+        f"`{PROGRAM} days` lists them."
+    )
+
+
+def _no_days(table: KpiTable) -> str:
+    bounds = kpis.read_bounds(table)
+    if bounds is None:
+        return f"The table {table.name} is empty: no run has stored KPIs yet. `make run` does, on local AWS."
+    return f"The table {table.name} has no day in that range. It has days from {bounds[0]} to {bounds[1]}."
+
+
+def _incomplete(days: Sequence[Any]) -> list[date]:
+    return [day.date for day in days if day.status != COMPLETE]
+
+
+def _print_table(answer: Answer) -> None:
+    table = Table(title=answer.title, title_justify="left", box=box.ROUNDED, header_style="bold")
+    numbers = {"rank", "genre_rank", "version", *_NUMBERS}
+    for column in answer.columns:
+        unit = f"\n({_UNITS[column]})" if column in _UNITS and column in _NUMBERS else ""
+        table.add_column(
+            f"{column}{unit}", justify="right" if column in numbers else "left", no_wrap=column == "date"
+        )
+    for row in answer.rows:
+        table.add_row(*(_cell(getattr(row, column)) for column in answer.columns))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # Nothing is cut off in a file.
+        console.width = 200
+    console.print(table)
+
+
+def _print_json(answer: Answer) -> None:
+    rows = [dataclasses.asdict(row) for row in answer.rows]
+    print(json.dumps(rows, default=_of_json, ensure_ascii=False, indent=2))
+
+
+def _print_csv(answer: Answer) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(answer.columns)
+    writer.writerows([getattr(row, column) for column in answer.columns] for row in answer.rows)
+
+
+def _cell(value: Any) -> Text:
+    """Names come from data: no markup, nothing that moves the cursor."""
+    if isinstance(value, int):
+        return Text(f"{value:,}")
+    if isinstance(value, Decimal):
+        return Text(f"{value:,.2f}")
+    if isinstance(value, datetime):
+        return Text(f"{value:%Y-%m-%d %H:%M} UTC")
+    text = "-" if value is None else str(value)
+    return Text("".join(character if character.isprintable() else " " for character in text))
+
+
+def _of_json(value: Any) -> Any:
+    # Two decimals: a float prints the same.
+    return float(value) if isinstance(value, Decimal) else value.isoformat()
+
+
+_FORMATS: Mapping[str, Callable[[Answer], None]] = {
+    "table": _print_table,
+    "json": _print_json,
+    "csv": _print_csv,
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Daily KPIs of the music streaming pipeline. Days are UTC days, times are minutes.",
+        epilog=f"{ALL_GENRES} in place of a genre gives the totals of a day. Local AWS: AWS_ENDPOINT_URL.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, read, arguments, meaning in (
+        ("days", _days, ("range",), "the days there are"),
+        ("day", _day, ("date",), "all genres of a day, by rank"),
+        ("genre", _genre, ("date", "genre"), "one genre on one day"),
+        ("songs", _songs, ("date", "genre"), "top songs of a genre on a day"),
+        ("top-genres", _top_genres, ("date",), "top genres of a day"),
+        ("top-countries", _top_countries, ("date",), "top countries of a day"),
+        ("trend", _trend, ("genres", "range"), "one or more genres, day by day"),
+    ):
+        command = commands.add_parser(name, help=meaning, description=f"Print {meaning}.", allow_abbrev=False)
+        command.set_defaults(read=read)
+        _add_arguments(command, arguments)
+    return parser
+
+
+def _add_arguments(command: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    if "date" in names:
+        command.add_argument("date", type=_date, metavar="DAY", help="such as 2024-06-25")
+    if "genre" in names:
+        command.add_argument("genre", metavar="GENRE")
+    if "genres" in names:
+        command.add_argument("genre", nargs="+", metavar="GENRE")
+    if "range" in names:
+        command.add_argument(
+            "--from", dest="first", type=_date, default=date.min, metavar="DAY", help="first day"
+        )
+        command.add_argument(
+            "--to", dest="last", type=_date, default=date.max, metavar="DAY", help="last day"
+        )
+    command.add_argument(
+        "--format", choices=("table", "json", "csv"), default="table", help="default: %(default)s"
+    )
+    command.add_argument("--table", metavar="NAME", help="default: KPI_TABLE_NAME, else music_kpis_table")
+
+
+def _date(text: str) -> date:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = None
+    # Python also reads other forms of ISO 8601, such as 20240625.
+    if day is None or day.isoformat() != text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day in the form YYYY-MM-DD, such as 2024-06-25")
+    return day
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""What `make up` and `make dashboard` start, in a copy of the project, and a browser to look at it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from user import LAPTOP, Started, free_port, user_environment
+
+from local_aws_support import REPOSITORY, connect
+
+SCREENSHOTS = REPOSITORY / ".local" / "screenshots"
+BROWSERS = ("chromium", "chromium-browser")
+# Nothing that talks to anyone but the page.
+CHROMIUM_ARGUMENTS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+COPIED = ("Makefile", "dags", "plugins", "include", "glue_script", "dashboard", "requirements-lock.txt")
+SHARED = (".venv", ".venv-dashboard")
+
+# Charts and big pages take their time on a machine that runs Spark meanwhile.
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="session")
+def started(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """The pipeline under a scheduler with the sample data, and the dashboard, on ports that are free.
+
+    The browser comes first: without one nothing needs to start.
+    """
+    project = tmp_path_factory.mktemp("browser") / "project"
+    project.mkdir()
+    for name in COPIED:
+        source = REPOSITORY / name
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, project / name)
+    for name in SHARED:
+        (project / name).symlink_to(REPOSITORY / name)
+    aws_port, web_port, dashboard_port = free_port(), free_port(), free_port()
+    ports = [f"AWS_PORT={aws_port}", f"WEB_PORT={web_port}", f"DASHBOARD_PORT={dashboard_port}"]
+
+    def make(command: str) -> None:
+        done = subprocess.run(
+            ["make", command, *ports], cwd=project, env=user_environment(), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    try:
+        make("up")
+        make("dashboard")
+        yield Started(
+            project,
+            aws=f"http://127.0.0.1:{aws_port}",
+            airflow=f"http://localhost:{web_port}",
+            dashboard=f"http://localhost:{dashboard_port}",
+        )
+    finally:
+        make("down")
+
+
+@pytest.fixture(scope="session")
+def first_run(started: Started) -> dict[str, Any]:
+    """The run that begins by itself, on the sample data."""
+    run = started.wait_for_run(1)
+    assert run["state"] == "success"
+    return run
+
+
+@pytest.fixture(scope="session")
+def dynamodb(started: Started) -> Any:
+    return connect("dynamodb", started.aws)
+
+
+@pytest.fixture(scope="session")
+def s3(started: Started) -> Any:
+    return connect("s3", started.aws)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        pytest.fail(
+            f"These tests need Chromium, and neither {' nor '.join(BROWSERS)} is on PATH. "
+            "On Debian and Ubuntu: apt-get install chromium"
+        )
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens a page in a browser of its own; it is laptop size and light unless told."""
+    contexts = []
+
+    def open_page(scheme: Any = "light", size: Any = LAPTOP) -> Page:
+        context = browser.new_context(color_scheme=scheme, viewport=size, locale="en-GB", timezone_id="UTC")
+        contexts.append(context)
+        return context.new_page()
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def keep_screenshot() -> Callable[..., None]:
+    """Keeps what the page shows, the whole of it."""
+
+    def keep(page: Page, name: str, *, height: int | None = None) -> None:
+        # Numbers fade in, and charts are drawn after the page.
+        page.wait_for_timeout(1_000)
+        if height and page.viewport_size:
+            page.set_viewport_size({"width": page.viewport_size["width"], "height": height})
+            page.wait_for_timeout(500)
+        page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+    return keep

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+from user import DAG, DESKTOP, LAPTOP, Started
+
+GREEN = "rgb(0, 128, 0)"
+PINK = "rgb(255, 105, 180)"
+SKIPPED = "prepare_reprocessing"
+LISTENS = 50
+
+
+@pytest.fixture
+def airflow(started: Started, open_page: Callable[..., Page]) -> Callable[..., Page]:
+    """Logs in as a user does."""
+
+    def log_in(size: Any = LAPTOP) -> Page:
+        page = open_page(size=size)
+        page.goto(started.airflow)
+        page.get_by_label("Username").or_(page.locator("#username")).first.fill("admin")
+        page.locator("#password").fill("admin")
+        page.get_by_role("button", name="Sign In").or_(page.locator("input[type=submit]")).first.click()
+        expect(page.get_by_role("link", name=DAG).first).to_be_visible()
+        return page
+
+    return log_in
+
+
+def test_run_that_is_triggered_in_the_ui_ends_green_with_a_note(
+    started: Started,
+    first_run: dict[str, Any],
+    s3: Any,
+    airflow: Callable[..., Page],
+    keep_screenshot: Callable[..., None],
+) -> None:
+    # A day that the dashboard's tests do not look at.
+    rows = [f"browser-{number},no-such-track,2024-06-27 10:00:00" for number in range(LISTENS)]
+    body = "\n".join(["user_id,track_id,listen_time", *rows, ""]).encode()
+    s3.put_object(Bucket="music-streaming-source", Key="streams/by-browser.csv", Body=body)
+    page = airflow(DESKTOP)
+
+    page.goto(f"{started.airflow}/dags/{DAG}/trigger")
+    expect(page.get_by_text("Days to compute again")).to_be_visible()
+    expect(page.get_by_text("computed again").first).to_be_visible()
+    keep_screenshot(page, "airflow-trigger-form", height=1500)
+    page.get_by_role("button", name="Trigger", exact=True).click()
+    expect(page.get_by_text(f"Triggered {DAG} with new Run ID")).to_be_visible()
+    run = started.wait_for_run(2)
+
+    assert run["run_type"] == "manual"
+    instances = started.api(f"dagRuns/{run['dag_run_id']}/taskInstances")["task_instances"]
+    assert {instance["state"] for instance in instances if instance["task_id"] != SKIPPED} == {"success"}
+    page.goto(f"{started.airflow}/dags/{DAG}/grid")
+    page.get_by_role("button", name="Expand all task groups").first.click()
+    # Of the newest run, the last column: what failed or waits has another colour.
+    rows_of_tasks = page.locator("tr").filter(has=page.locator("[data-testid=task-instance]"))
+    expect(rows_of_tasks).to_have_count(15)
+    colours = [
+        row.locator("[data-testid=task-instance]").last.evaluate("e => getComputedStyle(e).backgroundColor")
+        for row in rows_of_tasks.all()
+    ]
+    assert colours.count(GREEN) == 13
+    assert colours.count(PINK) == 2, "the group of the other way, and its task"
+    page.locator("[data-testid=run]").last.click()
+    for line in (
+        "Files: 1 = 1 archived + 0 quarantined",
+        f"Rows: {LISTENS} = {LISTENS} valid + 0 rejected",
+        f"Valid rows: {LISTENS} new + 0 repeated",
+    ):
+        expect(page.get_by_text(line)).to_be_visible()
+    page.mouse.move(0, 0)
+    keep_screenshot(page, "airflow-run-note")
+
+
+def test_note_of_the_first_run_counts_what_the_sample_holds(
+    started: Started,
+    first_run: dict[str, Any],
+    airflow: Callable[..., Page],
+    keep_screenshot: Callable[..., None],
+) -> None:
+    page = airflow()
+
+    page.goto(f"{started.airflow}/dags/{DAG}/grid?dag_run_id={first_run['dag_run_id'].replace('+', '%2B')}")
+
+    expect(page.get_by_text("Files: 5 = 4 archived + 1 quarantined")).to_be_visible()
+    expect(page.get_by_text("Rows: 33,320 = 33,200 valid + 120 rejected")).to_be_visible()
+    expect(page.get_by_role("link", name="What was put into quarantine")).to_be_visible()
+    keep_screenshot(page, "airflow-first-run-note")
+
+
+def test_task_links_to_the_report_that_it_wrote(
+    started: Started, first_run: dict[str, Any], airflow: Callable[..., Page]
+) -> None:
+    page = airflow()
+    run_id = first_run["dag_run_id"].replace("+", "%2B")
+
+    page.goto(f"{started.airflow}/dags/{DAG}/grid?dag_run_id={run_id}&task_id=archive_streams_data")
+    link = page.get_by_role("link", name="Run report")
+    expect(link).to_be_visible()
+
+    report = json.loads(page.request.get(str(link.get_attribute("href"))).body())
+    assert report["dag_run_id"] == first_run["dag_run_id"]
+    assert report["status"] == "complete"
+
+
+def test_graph_shows_groups_and_labels(
+    started: Started,
+    first_run: dict[str, Any],
+    airflow: Callable[..., Page],
+    keep_screenshot: Callable[..., None],
+) -> None:
+    page = airflow(DESKTOP)
+
+    page.goto(f"{started.airflow}/dags/{DAG}/grid?tab=graph")
+
+    graph = page.locator(".react-flow")
+    for text in ("choose_input", "new_files", "days_again", "kpis", "finish", "new files", "reprocess_dates"):
+        expect(graph.get_by_text(text, exact=True).first).to_be_visible()
+    keep_screenshot(page, "airflow-graph")

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.kpis.__main__ import main
+from include.kpis.table import KpiTable
+from kpi_table_support import FIRST, day_items, put_items
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def _table_of_the_environment(empty_table: KpiTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KPI_TABLE_NAME", empty_table.name)
+    # Airflow, which other tests import, has made what libraries log a part of the output.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+
+
+def _csv(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, str]]:
+    assert main([*arguments, "--format", "csv"]) == 0
+    return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+
+def _error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(list(arguments)) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("Error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_csv_has_the_table_s_numbers_as_they_are(table: KpiTable, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _csv(capsys, "day", "2024-06-24")[1] == {
+        "genre_rank": "2",
+        "track_genre": "pop",
+        "listen_count": "40",
+        "unique_listeners": "36",
+        "total_listening_time": "138.8",
+        "avg_listening_time_per_user": "3.86",
+    }
+    assert [row["listen_count"] for row in _csv(capsys, "trend", "pop", "--from", "2024-06-25")] == [
+        "300",
+        "120",
+    ]
+    assert _csv(capsys, "songs", "2024-06-24", "pop")[2]["track_id"] == "pop-3"
+    assert [row["track_genre"] for row in _csv(capsys, "top-genres", "2024-06-24")] == ["rock", "pop"]
+    assert _csv(capsys, "top-countries", "2024-06-24")[2]["user_country"] == "Côte d'Ivoire"
+    assert _csv(capsys, "genre", "2024-06-24", "ALL_GENRES")[0]["listen_count"] == "150"
+    assert [row["status"] for row in _csv(capsys, "days")] == ["complete", "updating", "complete"]
+
+
+def test_json_has_numbers_as_numbers(table: KpiTable, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["genre", "2024-06-24", "pop", "--format", "json"]) == 0
+
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["date"], found["listen_count"], found["total_listening_time"]) == ("2024-06-24", 40, 138.8)
+    assert found["top_3_songs_per_genre"][0]["track_name"] == "Song 1 of pop"
+
+
+def test_table_for_people_has_units(table: KpiTable, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["day", "2024-06-24"]) == 0
+
+    text = capsys.readouterr().out
+    assert "(minutes)" in text
+    assert "(minutes per listener)" in text
+    assert "Genres of 2024-06-24, UTC" in text
+
+
+def test_names_cannot_steer_the_terminal(
+    empty_table: KpiTable, dynamodb: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_items(dynamodb, empty_table.name, day_items(FIRST, {"red\x1b[31m [bold]": 1}))
+
+    assert main(["day", str(FIRST)]) == 0
+
+    assert "red [31m [bold]" in capsys.readouterr().out
+
+
+def test_day_that_is_being_written_is_named_beside_the_output(
+    table: KpiTable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (["days"], ["day", "2024-06-25"], ["genre", "2024-06-25", "pop"], ["trend", "pop"]):
+        assert main([*arguments, "--format", "csv"]) == 0
+        assert capsys.readouterr().err == (
+            "Being written by a run, so some numbers are older than others: 2024-06-25\n"
+        )
+
+
+def test_day_that_is_not_there_is_named_with_those_that_are(
+    table: KpiTable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (
+        ["day", "2024-06-26"],
+        ["genre", "2024-06-26", "pop"],
+        ["songs", "2024-06-26", "pop"],
+        ["genre", "2024-06-26", "ALL_GENRES"],
+        ["top-genres", "2024-06-26"],
+        ["top-countries", "2024-06-26"],
+    ):
+        message = _error(capsys, *arguments)
+        assert "has no KPIs of 2024-06-26" in message
+        assert "days from 2024-06-24 to 2024-06-27" in message
+    assert "no day in that range. It has days from 2024-06-24" in _error(
+        capsys, "days", "--from", "2024-07-01"
+    )
+
+
+def test_genre_that_is_not_there_is_named_with_how_to_list_them(
+    table: KpiTable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "`python -m include.kpis day 2024-06-27` lists" in _error(capsys, "genre", "2024-06-27", "rock")
+    assert "No listens of opera, ska from 2024-06-24" in _error(capsys, "trend", "opera", "ska")
+    assert "Top songs are by genre" in _error(capsys, "songs", "2024-06-24", "ALL_GENRES")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["days"], ["day", "2024-06-24"], ["genre", "2024-06-24", "pop"], ["trend", "pop"]]
+)
+def test_empty_table_is_an_error_that_says_what_fills_it(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "is empty: no run has stored KPIs yet. `make run` does" in _error(capsys, *arguments)
+
+
+@pytest.mark.parametrize("day", ["20240625", "2024-02-30", "today", "2024-06-25T00:00"])
+def test_what_is_no_day_is_refused(day: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["day", day])
+
+    assert exit_.value.code == 2
+    assert f"{day!r} is not a day in the form YYYY-MM-DD" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"KPI_TABLE_NAME": "no-such-table"}, "The table no-such-table does not exist."),
+        (
+            {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
+            "No AWS credentials were found. For AWS sign in",
+        ),
+        ({"AWS_DEFAULT_REGION": None}, "No AWS region is set. Set AWS_DEFAULT_REGION"),
+        ({"AWS_PROFILE": "nobody"}, "The config profile (nobody) could not be found. Set AWS_PROFILE"),
+        ({"AWS_ENDPOINT_URL": "nowhere"}, "Invalid endpoint: nowhere. AWS_ENDPOINT_URL must be"),
+    ],
+    ids=["no table", "no credentials", "no region", "no profile", "no address"],
+)
+def test_wrong_setting_is_named_with_the_remedy(
+    variables: dict[str, str | None],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in variables.items():
+        if value is None:
+            monkeypatch.delenv(name)
+        else:
+            monkeypatch.setenv(name, value)
+
+    assert message in _error(capsys, "days")
+
+
+def test_endpoint_that_does_not_answer_is_named_with_the_remedy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+
+    message = _error(capsys, "days")
+
+    assert f'Could not connect to the endpoint URL: "http://127.0.0.1:{port}/"' in message
+    assert "Local AWS is started by `make run`" in message
+
+
+def test_reader_that_has_enough_gets_no_traceback(table: KpiTable) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m include.kpis day 2024-06-24 --format csv | true",
+        shell=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.stdout, done.stderr) == ("", "")
