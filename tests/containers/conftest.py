@@ -135,7 +135,9 @@ def stack(engine: Engine, folder: Path, image: str, figures: dict[str, Any]) -> 
     """The services that the Astro CLI starts, with docker-compose.override.yml, until all are healthy."""
     ports = yaml.safe_load((folder / ".astro" / "config.yaml").read_text())
     web_port, postgres_port = ports["webserver"]["port"], ports["postgres"]["port"]
-    for port in (web_port, postgres_port, 5555):
+    override = yaml.safe_load((folder / "docker-compose.override.yml").read_text())
+    published = [port.split(":")[1] for port in override["services"]["local-aws"]["ports"]]
+    for port in map(int, (web_port, postgres_port, *published)):
         if port_is_taken(port):
             raise RuntimeError(f"Port {port}, on which the containers listen, is taken: end what has it.")
     shutil.copy(Path(__file__).parent / "docker-compose.yml", folder)
@@ -153,7 +155,7 @@ def stack(engine: Engine, folder: Path, image: str, figures: dict[str, Any]) -> 
         wait_until(lambda: get(f"{stack.web_address}/login/") is not None, "Airflow's UI")
         figures["first page after up, seconds"] = round(time.monotonic() - begin)
         _load_settings(engine, folder)
-        wait_until(lambda: _is_provisioned(engine), "local AWS")
+        wait_until(lambda: is_healthy(engine, "local-aws"), "local AWS")
         figures["local AWS after up, seconds"] = round(time.monotonic() - begin)
         yield stack
     finally:
@@ -173,9 +175,10 @@ def _load_settings(engine: Engine, folder: Path) -> None:
         )  # fmt: skip
 
 
-def _is_provisioned(engine: Engine) -> bool:
+def is_healthy(engine: Engine, service: str) -> bool:
+    """Ask the health check of the service."""
     try:
-        engine.run("podman", "exec", f"{PROJECT}_local-aws_1", "test", "-e", "/tmp/provisioned")
+        engine.run("podman", "healthcheck", "run", f"{PROJECT}_{service}_1")
     except RuntimeError:
         return False
     return True

@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 from include.local_airflow.environment import DAG_ID
+from include.local_airflow.services import get
 from include.sample_data import SampleData, write_sample_data
-from tests.containers.conftest import PROJECT, RESULTS, Stack, wait_until
+from tests.containers.conftest import PROJECT, RESULTS, Stack, is_healthy, wait_until
 from tests.containers.engine import Engine
 from tests.e2e.deployment import connect
 
 pytestmark = pytest.mark.slow
+
+LOCAL_AWS = "http://127.0.0.1:5555"
 
 
 def pins(requirements: Path) -> dict[str, str]:
@@ -77,7 +80,7 @@ def green_run(stack: Stack, figures: dict[str, Any], tmp_path_factory: pytest.Te
     """Sample data uploaded, the DAG switched on, and its first scheduled run ended."""
     sample = tmp_path_factory.mktemp("sample")
     planted = write_sample_data(sample, listens=4_000, days=2, tracks=800, users=900)
-    s3 = connect("s3", "http://127.0.0.1:5555")
+    s3 = connect("s3", LOCAL_AWS)
     for path in sorted(sample.glob("*/*.csv"), key=lambda path: path.parent.name == "streams"):
         key = path.relative_to(sample).as_posix()
         s3.upload_file(str(path), "music-streaming-source", key)
@@ -138,7 +141,7 @@ def test_triggerer_waited_for_glue(green_run: GreenRun, stack: Stack) -> None:
 
 
 def test_table_has_the_listens_that_the_sample_data_planted(green_run: GreenRun) -> None:
-    dynamodb = connect("dynamodb", "http://127.0.0.1:5555")
+    dynamodb = connect("dynamodb", LOCAL_AWS)
     totals = {
         day: dynamodb.get_item(
             TableName="music_kpis_table", Key={"date": {"S": day}, "track_genre": {"S": "ALL_GENRES"}}
@@ -175,3 +178,25 @@ def test_glue_script_that_is_edited_is_the_one_that_the_scheduler_uploads(
     )
 
     assert seen == "# edited\n"
+
+
+def test_dashboard_answers(stack: Stack) -> None:
+    assert wait_until(lambda: get("http://127.0.0.1:8501/_stcore/health"), "the dashboard") == b"ok"
+
+
+def test_local_aws_that_is_restarted_has_its_packages_and_its_stack(
+    stack: Stack, engine: Engine, figures: dict[str, Any]
+) -> None:
+    begin = time.monotonic()
+    engine.run("podman", "restart", f"{PROJECT}_local-aws_1")
+    s3 = connect("s3", LOCAL_AWS)
+
+    wait_until(lambda: is_healthy(engine, "local-aws"), "local AWS")
+
+    seconds = figures["local AWS after a restart, seconds"] = round(time.monotonic() - begin)
+    assert seconds < figures["local AWS after up, seconds"]
+    assert {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]} == {
+        "music-streaming-source",
+        "music-streaming-intermediate",
+        "music-streaming-archive",
+    }
