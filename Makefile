@@ -62,7 +62,7 @@ test: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Run the tests: of the faults a fast
 	@.venv-dashboard/bin/python -m pytest tests/dashboard
 
 test-faults: $(INSTALLED) ## Let everything go wrong that can, at every AWS call; ends with a table [SEED=number]
-	@echo 'Running the fault tests; this takes about 20 minutes'
+	@echo 'Running the fault tests; this takes 20 to 30 minutes'
 	@.venv/bin/python -m pytest -m scenarios --all-scenarios --hypothesis-seed='$(SEED)' --durations=10
 
 test-browser: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Run the tests of Airflow's UI and of the dashboard in Chromium

@@ -8,10 +8,12 @@
 - Query reads and sorts the whole table: seconds with a year of KPIs in it.
 - The inline policies of a role made by CloudFormation are no JSON, so they cannot be read or enforced, and
   have a null where the template has a statement only under a condition.
+- ``?`` in a policy, which stands for one character, breaks the check.
 """
 
 import copy
 import json
+import re
 import threading
 from collections.abc import Callable
 from functools import wraps
@@ -24,6 +26,7 @@ import xmltodict  # type: ignore[import-untyped]
 from moto.dynamodb.exceptions import MockValidationException
 from moto.dynamodb.models.table import Table
 from moto.dynamodb.responses import DynamoHandler
+from moto.iam.access_control import IAMPolicyStatement
 from moto.iam.models import Role
 from moto.s3.exceptions import MissingKey, PreconditionFailed, S3ClientError
 from moto.s3.models import FakeKey
@@ -56,6 +59,7 @@ def install() -> None:
         (DynamoHandler, "call_action", _locked_by(dynamodb)),
         (Table, "query", _within_its_partition),
         (Role, "put_policy", _put_policy_as_json),
+        (IAMPolicyStatement, "_match", _match_wildcards),
     ]
     for owner, name, fix in fixes:
         setattr(owner, name, fix(getattr(owner, name)))
@@ -205,6 +209,14 @@ def _put_policy_as_json(put_policy: _Method) -> _Method:
         put_policy(self, name, document)
 
     return put_policy_as_json
+
+
+def _match_wildcards(match: _Method) -> _Method:
+    @wraps(match)
+    def match_wildcards(pattern: str, text: str) -> re.Match[str] | None:
+        return re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), text)
+
+    return staticmethod(match_wildcards)
 
 
 def _matches(expected: str, etag: str) -> bool:

@@ -44,7 +44,6 @@ def first_run(
     return FirstRun(stack, planted, outcome, report)
 
 
-@pytest.mark.scenarios(6, 17, 20)
 def test_dropped_files_become_the_items_that_the_oracle_computes(first_run: FirstRun) -> None:
     assert_consistent(first_run.deployment.resources, first_run.deployment.delivered)
 
@@ -113,7 +112,6 @@ def test_index_gives_the_trend_of_a_genre(first_run: FirstRun) -> None:
     )
 
 
-@pytest.mark.scenarios(33)
 def test_complete_dag_run_whose_tasks_are_all_cleared_changes_nothing(
     first_run: FirstRun, airflow: AirflowProcess
 ) -> None:
@@ -132,7 +130,6 @@ def test_complete_dag_run_whose_tasks_are_all_cleared_changes_nothing(
 # --- What comes later -----------------------------------------------------------------------------
 
 
-@pytest.mark.scenarios(5, 6, 7, 13)
 def test_late_batch_gives_the_table_that_one_batch_of_all_files_gives(
     make_deployment: Callable[[], Deployment], make_runner: MakeRunner, airflow: AirflowProcess
 ) -> None:
@@ -163,7 +160,6 @@ def test_late_batch_gives_the_table_that_one_batch_of_all_files_gives(
     assert scan_kpis(in_two.resources) == scan_kpis(at_once.resources)
 
 
-@pytest.mark.scenarios(43)
 def test_reprocessed_day_has_the_genres_of_the_corrected_catalog_and_no_others(
     deployment: Deployment, make_runner: MakeRunner, airflow: AirflowProcess
 ) -> None:

@@ -87,9 +87,9 @@ MUTATIONS = {
         f"{HELPERS}/manifest.py",
         "    return report\n",
         "    return None\n",
-        f"{TESTS}/test_archive_streams_data.py::TestReport"
-        "::test_complete_run_changes_nothing_when_its_task_is_cleared",
-        "pipeline.archived()) == before",
+        f"{TESTS}/test_store_kpis_in_dynamodb.py::TestCrashAndRetry"
+        "::test_complete_run_changes_nothing_and_returns_what_it_wrote",
+        "ReconciliationError",
     ),
     "a file in the archive is still deleted from the source": Mutation(
         (34,),
@@ -189,7 +189,7 @@ MUTATIONS = {
         (45,),
         f"{HELPERS}/config.py",
         'source_bucket=_required("SOURCE_BUCKET_NAME"),',
-        'source_bucket=_optional("SOURCE_BUCKET_NAME", "music-streaming-source"),',
+        'source_bucket=setting("SOURCE_BUCKET_NAME", "music-streaming-source"),',
         f"{TESTS}/test_config.py::test_missing_bucket_is_named_with_the_remedy",
         "DID NOT RAISE",
     ),

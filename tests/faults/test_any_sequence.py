@@ -208,7 +208,7 @@ def test_nothing_is_lost_or_counted_twice_whatever_happens(bench: Bench, scenari
 def test_nothing_is_lost_or_counted_twice_whatever_happens_for_long(
     bench: Bench, scenarios: Scenarios
 ) -> None:
-    run_sequences(bench, scenarios, examples=30)
+    run_sequences(bench, scenarios, examples=25)
 
 
 def run_sequences(bench: Bench, scenarios: Scenarios, examples: int) -> None:

@@ -11,6 +11,8 @@ from include.local_aws.provision import provision
 from local_aws_support import ACTIVE_STATES, REPOSITORY, WRITE_TO_OUTPUT, connect, wait_for
 from tests.include.conftest import enforced_policies
 
+# Where the operator puts the job's script.
+SCRIPT_KEY = "artifacts/glue-scripts/glue_script.py"
 BUCKETS = ["music-streaming-archive", "music-streaming-intermediate", "music-streaming-source"]
 ROLE = "music-streaming-glue-role"
 
@@ -151,9 +153,7 @@ def test_glue_role_may_do_what_the_job_does_and_no_more(local_aws: str, environm
         connect(name, local_aws, key["AccessKeyId"], key["SecretAccessKey"]) for name in ("s3", "glue")
     )
     intermediate, archive = environment["INTERMEDIATE_BUCKET_NAME"], environment["ARCHIVE_BUCKET_NAME"]
-    s3.put_object(
-        Bucket=intermediate, Key="artifacts/script.py", Body=dedent(WRITE_TO_OUTPUT + APPEND).encode()
-    )
+    s3.put_object(Bucket=intermediate, Key=SCRIPT_KEY, Body=dedent(WRITE_TO_OUTPUT + APPEND).encode())
     s3.put_object(Bucket=intermediate, Key="runs/r/input/manifest.json", Body=b"{}")
     s3.put_object(Bucket=intermediate, Key="runs/r/output/stale", Body=b"1")
     s3.put_object(Bucket=archive, Key="listens/listen_date=2024-06-25/a", Body=b"1")
@@ -161,7 +161,7 @@ def test_glue_role_may_do_what_the_job_does_and_no_more(local_aws: str, environm
     glue.create_job(
         Name="role-test",
         Role=environment["GLUE_ROLE_NAME"],
-        Command={"Name": "glueetl", "ScriptLocation": f"s3://{intermediate}/artifacts/script.py"},
+        Command={"Name": "glueetl", "ScriptLocation": f"s3://{intermediate}/{SCRIPT_KEY}"},
     )
 
     def run(**arguments: str) -> tuple[str, str]:

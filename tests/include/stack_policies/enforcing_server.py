@@ -2,8 +2,8 @@
 
 `python -m tests.include.stack_policies.enforcing_server FILE`; a POST to /moto-api/reset-auth switches the
 checks on and off. moto's check of S3 is mended here: HeadBucket takes the right to list, DeleteObjects the
-right to delete each key, a copy the right to read its source, a HEAD of a version the right to read versions;
-`?` in a policy is one character. Not checked: conditions, tags, and other services, which moto would check
+right to delete each key, a copy the right to read its source, a HEAD of a version the right to read versions.
+Not checked: conditions, tags, and other services, which moto would check
 against the resource `*`. The evaluator judges all of that by the recorded calls.
 """
 
@@ -14,11 +14,9 @@ from urllib.parse import parse_qs, unquote, urlparse
 
 import xmltodict  # type: ignore[import-untyped]
 from moto.core.authorization import ActionAuthenticatorMixin
-from moto.iam.access_control import IAMPolicyStatement
 from moto.s3 import responses
 
 from include.local_aws.server import serve
-from tests.include.stack_policies.evaluator import matches
 from tests.include.stack_policies.recorder import record_calls
 
 _authorize = ActionAuthenticatorMixin._authenticate_and_authorize_s3_action
@@ -45,10 +43,6 @@ if __name__ == "__main__":
     record_calls(Path(sys.argv[1]))
     responses.ACTION_MAP["BUCKET"]["HEAD"]["DEFAULT"] = "ListBucket"
     responses.ACTION_MAP["KEY"]["HEAD"]["versionId"] = "GetObjectVersion"
-    # moto takes anything but None for a match.
-    IAMPolicyStatement._match = staticmethod(  # type: ignore[assignment]
-        lambda pattern, text: matches(pattern, text) or None
-    )
     replacements: dict[str, Any] = {
         "_authenticate_and_authorize_s3_action": _authorize_every_key,
         "_authenticate_and_authorize_normal_action": lambda self, resource="*": None,
