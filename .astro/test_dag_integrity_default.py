@@ -27,8 +27,9 @@ def dag_bag() -> Iterator[DagBag]:
         for name, value in os.environ.items()
         if name in NEEDED_VARIABLES or name.startswith("AIRFLOW__")
     }
+    bare["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
     with mock.patch.dict(os.environ, bare, clear=True):
-        yield DagBag(dag_folder=PROJECT / "dags", include_examples=False)
+        yield DagBag(dag_folder=PROJECT / "dags")
 
 
 def excepted_files() -> set[str]:

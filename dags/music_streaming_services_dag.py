@@ -45,12 +45,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.datasets import Dataset
-from airflow.decorators import dag, task
-from airflow.models.param import Param
-from airflow.utils.edgemodifier import Label
-from airflow.utils.task_group import TaskGroup
-from airflow.utils.trigger_rule import TriggerRule
+# The names of Airflow 3, under Airflow 2 too.
+from airflow.providers.common.compat.sdk import Asset, Label, Param, TaskGroup, TriggerRule, dag, task
 
 from helpers.config import AWS_CONN_ID, PipelineConfig, kpi_table_name, pipeline_schedule
 from helpers.note_run import note_run
@@ -66,7 +62,7 @@ if TYPE_CHECKING:
     from helpers.store_kpis_in_dynamodb import StoredKpis
     from helpers.validate_csv_files import ValidatedPart
 
-KPI_TABLE = Dataset(f"dynamodb://{kpi_table_name()}")
+KPI_TABLE = Asset(f"dynamodb://{kpi_table_name()}")
 
 DEFAULT_ARGS = {
     "owner": "data-engineering",

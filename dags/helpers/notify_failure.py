@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from helpers.config import AWS_CONN_ID, setting
 from helpers.runbook import advice_for
@@ -39,17 +39,13 @@ def notify_failure(context: Context) -> None:
 
 def failure_message(context: Context) -> tuple[str, str]:
     """Return subject and text of the alert."""
-    from airflow.configuration import conf
-
     task_instance: Any = context["task_instance"]
     error = context.get("exception")
     # A task that was killed from outside leaves none.
     reason = str(error)[:MAX_REASON] if error else "no exception was recorded; see the log"
     advice = advice_for(error)
-    run_url = (
-        f"{conf.get('webserver', 'base_url')}/dags/{task_instance.dag_id}/grid"
-        f"?dag_run_id={quote(context['run_id'])}"
-    )
+    # Airflow 2 names the task in a parameter, Airflow 3 in the path; what is before it leads to the run.
+    run_url = re.split("&task_id=|/tasks/", task_instance.log_url)[0]
     subject = f"{task_instance.dag_id}: {task_instance.task_id} failed"[:MAX_SUBJECT]
     lines = (
         f"DAG:    {task_instance.dag_id}",

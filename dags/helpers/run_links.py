@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from airflow.models.baseoperator import BaseOperator
-from airflow.models.baseoperatorlink import BaseOperatorLink
 from airflow.models.xcom import XCom
 from airflow.providers.amazon.aws.links.base_aws import BaseAwsLink
+from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink
 
 from helpers.config import PipelineConfig
 
@@ -24,7 +23,7 @@ AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 SIGNED_SECONDS = 7 * 24 * 3600
 
 
-class RunReportLink(BaseOperatorLink):
+class RunReportLink(BaseOperatorLink):  # type: ignore[misc]
     """Leads to the run report, once it is written."""
 
     name = "Run report"
@@ -42,7 +41,7 @@ class RunReportLink(BaseOperatorLink):
         return address
 
 
-class ArchiveStreamsDataOperator(BaseOperator):
+class ArchiveStreamsDataOperator(BaseOperator):  # type: ignore[misc]
     """Archives or quarantines the source files and writes the run report, to which it links."""
 
     template_fields = ("stored",)

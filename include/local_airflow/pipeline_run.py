@@ -47,15 +47,14 @@ def run_pipeline(
     Raises:
         UserError: the DAG cannot be imported.
     """
-    from airflow.listeners.listener import get_listener_manager
     from airflow.utils.state import DagRunState, TaskInstanceState
 
-    from include.local_airflow.progress import TaskProgress, label_of
+    from include.local_airflow.progress import TaskProgress, label_of, listener_manager
 
     _create_metadata_database()
     dag = _load_dag()
     progress = TaskProgress(on_start, on_end)
-    get_listener_manager().add_listener(progress)  # type: ignore[no-untyped-call]
+    listener_manager().add_listener(progress)  # type: ignore[no-untyped-call]
     dag_run = dag.test(run_conf=dict(conf or {}))
 
     order = [task.task_id for task in dag.topological_sort()]
@@ -81,7 +80,7 @@ def _create_metadata_database() -> None:
     # raises its level, and what hooks and helpers log, the Glue job's output above all, would be left out.
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    db.initdb(load_connections=False)
+    db.initdb()
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -89,7 +88,7 @@ def _create_metadata_database() -> None:
 def _load_dag() -> DAG:
     from airflow.models.dagbag import DagBag
 
-    bag = DagBag(DAGS_DIR, include_examples=False)
+    bag = DagBag(DAGS_DIR)
     if bag.import_errors:
         errors = "\n".join(f"{file}:\n{error}" for file, error in bag.import_errors.items())
         raise UserError(f"Airflow cannot import the DAG.\n{errors}")

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING
 from airflow.listeners import hookimpl
 
 if TYPE_CHECKING:
+    from airflow.listeners.listener import ListenerManager
     from airflow.models.taskinstance import TaskInstance
+
+
+def listener_manager() -> ListenerManager:
+    """Return what calls the listeners of tasks: Airflow 3 has one of its own for them."""
+    try:
+        from airflow.sdk.listener import get_listener_manager  # type: ignore[import-not-found]
+    except ImportError:
+        from airflow.listeners.listener import get_listener_manager
+    manager: ListenerManager = get_listener_manager()
+    return manager
 
 
 def label_of(task_instance: TaskInstance) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 from include.local_airflow.environment import DAG_ID, DAGS_DIR
-from tests.e2e.processes import become, single_process
+from tests.e2e.processes import OutputByLabel, become, single_process
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def start_airflow(environment: dict[str, str], log: Path) -> None:
     become(environment, log)
     from airflow.utils import db
 
-    db.initdb(load_connections=False)
+    db.initdb()
     # As where Airflow runs a task; the migration above leaves another level behind.
     logging.getLogger().setLevel(logging.INFO)
 
@@ -84,32 +84,30 @@ def run_dag(
     """Run the real DAG to its end in this process; see `AirflowProcess.run_dag`."""
     os.environ.clear()
     os.environ.update(environment)
-    from airflow.listeners.listener import get_listener_manager
     from airflow.models.dagbag import DagBag
 
-    from include.local_airflow.progress import TaskProgress, label_of
+    from include.local_airflow.progress import TaskProgress, label_of, listener_manager
 
-    bag = DagBag(DAGS_DIR, include_examples=False)
+    bag = DagBag(DAGS_DIR)
     dag = bag.dags.get(DAG_ID)
     if dag is None:
         raise RuntimeError(f"The DAG cannot be imported: {bag.import_errors}")
     for task in dag.tasks:
         task.retry_delay = timedelta(0)
-    task_logs = _TaskLogs()
-    progress = TaskProgress(
-        on_start=lambda label: setattr(task_logs, "running", label), on_end=lambda label, state, seconds: None
-    )
-    listeners: Any = get_listener_manager()
+    # dag.test() writes no log files.
+    task_logs = OutputByLabel()
+    progress = TaskProgress(on_start=task_logs.begin, on_end=lambda label, state, seconds: None)
+    listeners: Any = listener_manager()
     listeners.add_listener(progress)
-    root = logging.getLogger()
-    root.addHandler(task_logs)
+    # Airflow 3 has other names for the date, and takes the run's id from the second one.
+    date_names = {"execution_date", "logical_date", "run_after"} & signature(dag.test).parameters.keys()
+    dates = dict.fromkeys(date_names, logical_date or datetime.now(UTC))
     # dag.test() sleeps a second each time that a failure or a skip goes on to the next task.
     short_sleep = SimpleNamespace(sleep=lambda seconds: time.sleep(0.05))
     try:
-        with patch("airflow.models.dag.time", short_sleep):
-            dag_run = dag.test(execution_date=logical_date, run_conf=dict(conf or {}))
+        with patch("airflow.models.dag.time", short_sleep, create=True):
+            dag_run = dag.test(run_conf=dict(conf or {}), **dates)
     finally:
-        root.removeHandler(task_logs)
         listeners.pm.unregister(progress)
     instances = dag_run.get_task_instances()
     return DagRunOutcome(
@@ -119,17 +117,5 @@ def run_dag(
         task_states={label_of(instance): str(instance.state) for instance in instances},
         attempts={label_of(instance): instance.try_number for instance in instances},
         errors=progress.errors,
-        logs={label: "\n".join(lines) for label, lines in task_logs.lines.items()},
+        logs=task_logs.read(),
     )
-
-
-class _TaskLogs(logging.Handler):
-    """What each task logs; `dag.test()` writes no log files."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: dict[str, list[str]] = defaultdict(list)
-        self.running = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines[self.running].append(record.getMessage())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -17,9 +19,37 @@ def single_process(start: Callable[..., None], *arguments: Any) -> ProcessPoolEx
 
 
 def become(environment: dict[str, str], log: Path) -> None:
-    """Give this process an environment, and send its output and that of its children to a file."""
+    """Give this process an environment, and send its output and that of its children to a file.
+
+    Standard output can be read as well as written, see `OutputByLabel`.
+    """
     os.environ.clear()
     os.environ.update(environment)
-    with log.open("ab") as file:
+    with log.open("ab+") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+
+
+class OutputByLabel:
+    """What this process prints, after `become`, under the label that is the current one."""
+
+    def __init__(self) -> None:
+        """Begin without a label: what is printed before the first one is left out."""
+        self._begins: list[tuple[str, int]] = []
+
+    def begin(self, label: str) -> None:
+        """Make the label the current one."""
+        self._begins.append((label, _printed_bytes()))
+
+    def read(self) -> dict[str, str]:
+        """Return all that was printed so far, by label."""
+        ends = [*(begin for _, begin in self._begins[1:]), _printed_bytes()]
+        output: dict[str, str] = defaultdict(str)
+        for (label, begin), end in zip(self._begins, ends, strict=True):
+            output[label] += os.pread(1, end - begin, begin).decode(errors="replace")
+        return dict(output)
+
+
+def _printed_bytes() -> int:
+    sys.stdout.flush()
+    return os.fstat(1).st_size

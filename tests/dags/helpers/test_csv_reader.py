@@ -291,7 +291,7 @@ os._exit(0)  # Arrow may still be reading a block ahead, which the interpreter's
 
 def run_python(program: str, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
+        [sys.executable, "-W", "ignore", "-c", program, *arguments],
         env={**os.environ, "PYTHONPATH": str(Path(csv_reader.__file__).parents[1])},
         capture_output=True,
         text=True,

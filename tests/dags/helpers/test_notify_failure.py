@@ -17,13 +17,20 @@ from local_aws_support import connect
 DENIED = "<ErrorResponse><Error><Code>AuthorizationError</Code><Message>no</Message></Error></ErrorResponse>"
 
 
-def failed(task_id: str = "trigger_glue_job", exception: Any = "Glue ended FAILED") -> Any:
+AIRFLOW = "http://localhost:8083/dags/music_streaming_pipeline"
+RUN_URL = f"{AIRFLOW}/grid?dag_run_id={quote(RUN_ID)}"
+LOG_URL = f"{RUN_URL}&task_id=trigger_glue_job&base_date=2024-06-26T00%3A00%3A00%2B0000&tab=logs"
+
+
+def failed(
+    task_id: str = "trigger_glue_job", exception: Any = "Glue ended FAILED", log_url: str = LOG_URL
+) -> Any:
     """The context that Airflow gives to the callback of a failed task."""
     task_instance = SimpleNamespace(
         dag_id="music_streaming_pipeline",
         task_id=task_id,
         try_number=3,
-        log_url="http://localhost:8083/dags/music_streaming_pipeline/grid?task_id=trigger_glue_job",
+        log_url=log_url,
     )
     return {"task_instance": task_instance, "run_id": RUN_ID, "exception": exception}
 
@@ -70,12 +77,21 @@ def test_subscriber_reads_what_failed_and_why_and_where_to_look(topic: Topic) ->
         "Task:   trigger_glue_job (try 3)",
         f"Reason: {reason}",
         f"Log:    {context['task_instance'].log_url}",
-        f"In UI:  http://localhost:8080/dags/music_streaming_pipeline/grid?dag_run_id={quote(RUN_ID)}",
+        f"In UI:  {RUN_URL}",
         "Next:   Mend what the reason names, then clear the failed task and what follows it.",
         "More:   docs/runbook.md#the-glue-job-failed",
         "",
         "Nothing is archived before a run's KPIs are stored, and any task may be cleared at any time.",
     ]
+
+
+@pytest.mark.parametrize("attempt", ["", "/mapped/2", "?try_number=1"])
+def test_run_is_found_in_the_addresses_of_airflow_3(attempt: str) -> None:
+    run_url = f"{AIRFLOW}/runs/{quote(RUN_ID)}"
+
+    message = failure_message(failed(log_url=f"{run_url}/tasks/trigger_glue_job{attempt}"))[1]
+
+    assert f"\nIn UI:  {run_url}\n" in message
 
 
 def test_run_without_a_valid_row_is_not_said_to_be_untouched() -> None:

@@ -1,3 +1,4 @@
+import importlib
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -5,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from airflow.exceptions import AirflowRescheduleException, AirflowSkipException
+from airflow.providers.common.compat.sdk import BaseSensorOperator
 from pipeline_support import GOOD, RUN_ID, RUN_KEY, Pipeline, Wire, answer, streams
 
 from helpers.config import AWS_CONN_ID
@@ -22,8 +24,9 @@ def sense(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def look(waited: float = 0, run_id: str = RUN_ID) -> None:
         first_start = datetime.now(UTC) - timedelta(minutes=waited)
-        # Airflow reads from its database when the task first began to wait.
-        monkeypatch.setattr("airflow.sensors.base._orig_start_date", lambda **_: first_start)
+        # Airflow reads from its database when the task first began to wait; Airflow 3 asks the task instance.
+        base = importlib.import_module(BaseSensorOperator.__module__)
+        monkeypatch.setattr(base, "_orig_start_date", lambda **_: first_start, raising=False)
         sensor = StreamingDataSensor(
             task_id="sense_streaming_data",
             aws_conn_id=AWS_CONN_ID,
@@ -32,7 +35,13 @@ def sense(monkeypatch: pytest.MonkeyPatch) -> Any:
             soft_fail=True,
         )
         task_instance = SimpleNamespace(
-            dag_id="dag", task_id=sensor.task_id, run_id=run_id, map_index=-1, try_number=1, max_tries=0
+            dag_id="dag",
+            task_id=sensor.task_id,
+            run_id=run_id,
+            map_index=-1,
+            try_number=1,
+            max_tries=0,
+            get_first_reschedule_date=lambda _: first_start,
         )
         sensor.execute({"run_id": run_id, "ti": task_instance})  # type: ignore[typeddict-item]
 

@@ -1,18 +1,18 @@
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowException, AirflowFailException, TaskDeferred
 from airflow.models.trigger import Trigger
-from airflow.utils.module_loading import import_string
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError
 from botocore.loaders import Loader
 from pipeline_support import (
@@ -42,6 +42,7 @@ SLEEPS = "import time\nprint('asleep', flush=True)\ntime.sleep(600)\n"
 OUTPUT = "3 rows read from the input"
 PRINTS = f"import sys\nprint({OUTPUT!r})\nprint('a warning', file=sys.stderr)\n"
 START = "AWSGlue.StartJobRun"
+TaskLog = Callable[[], str]
 CLOSED = ConnectionClosedError(endpoint_url="http://glue")
 
 
@@ -149,6 +150,13 @@ def job(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         return
     if active:
         job.glue.batch_stop_job_run(JobName=job.name, JobRunIds=active)
+
+
+@pytest.fixture
+def task_log(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> TaskLog:
+    """Returns what tasks have logged: Airflow 2 hands it to Python's logging, Airflow 3 prints it."""
+    caplog.set_level(logging.INFO)
+    return lambda: caplog.text + capfd.readouterr().out
 
 
 def operator(run_id: str = RUN_ID) -> GlueKpiJobOperator:
@@ -526,32 +534,28 @@ class TestExecuteComplete:
         return {"job_name": job.name, "run_id": run_id, "state": state, "error": error}
 
     def test_run_that_succeeded_is_the_result_and_its_output_is_in_the_log(
-        self, job: Job, ended: str, caplog: pytest.LogCaptureFixture
+        self, job: Job, ended: str, task_log: TaskLog
     ) -> None:
-        with caplog.at_level(logging.INFO):
-            result = operator().execute_complete(context(), self.event(job, ended, "SUCCEEDED"))
+        result = operator().execute_complete(context(), self.event(job, ended, "SUCCEEDED"))
 
         assert result == ended
-        assert OUTPUT in caplog.text
-        assert "a warning" in caplog.text
+        assert "a warning" in (log := task_log())
+        assert OUTPUT in log
 
     @pytest.mark.parametrize("state", [state for state in ENDINGS if state != "SUCCEEDED"])
     @pytest.mark.scenarios(29)
     def test_any_other_end_fails_for_good_with_glues_message_below_the_output(
-        self, job: Job, ended: str, caplog: pytest.LogCaptureFixture, state: str
+        self, job: Job, ended: str, task_log: TaskLog, state: str
     ) -> None:
         event = self.event(job, ended, state, "ValueError: no manifest")
 
-        with (
-            caplog.at_level(logging.INFO),
-            pytest.raises(AirflowFailException, match=f"ended {state}: ValueError: no manifest") as error,
-        ):
+        with pytest.raises(AirflowFailException, match=f"ended {state}: ValueError: no manifest") as error:
             operator().execute_complete(context(), event)
 
         assert ended in str(error.value)
         assert job.name in str(error.value)
         assert "clear this task" in str(error.value)
-        assert OUTPUT in caplog.text
+        assert OUTPUT in task_log()
 
     def test_end_without_a_message_is_told_so(self, job: Job, ended: str) -> None:
         with pytest.raises(AirflowFailException, match="ended STOPPED: Glue gives no reason"):
@@ -559,7 +563,7 @@ class TestExecuteComplete:
 
     @pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED"])
     def test_output_that_cannot_be_read_changes_nothing(
-        self, job: Job, ended: str, wire: Wire, caplog: pytest.LogCaptureFixture, state: str
+        self, job: Job, ended: str, wire: Wire, task_log: TaskLog, state: str
     ) -> None:
         wire.once("FilterLogEvents", answer(400, refusal("AccessDeniedException")))
         event = self.event(job, ended, state, "its message")
@@ -570,7 +574,7 @@ class TestExecuteComplete:
             with pytest.raises(AirflowFailException, match="its message"):
                 operator().execute_complete(context(), event)
 
-        assert f"The output of Glue job run {ended} could not be read" in caplog.text
+        assert f"The output of Glue job run {ended} could not be read" in task_log()
 
     @pytest.mark.parametrize("state", ["UNKNOWN", "RUNNING", "SOMETHING_NEW"])
     def test_state_that_is_no_end_is_an_error_that_a_retry_may_mend(
@@ -673,7 +677,7 @@ class TestTrigger:
         trigger = GlueJobRunTrigger("a job", "jr_1", "other_aws")
 
         row = Trigger.from_object(trigger)
-        again = import_string(row.classpath)(**row.kwargs)
+        again = resolve_name(row.classpath)(**row.kwargs)
 
         assert type(again) is GlueJobRunTrigger
         assert (again.job_name, again.run_id, again.aws_conn_id) == ("a job", "jr_1", "other_aws")

@@ -59,6 +59,8 @@ def test_help_names_every_command(project: Path) -> None:
         "test",
         "test-faults",
         "test-browser",
+        "test-airflow3",
+        "test-containers",
         "lint",
         "fix",
         "lock",
