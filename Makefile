@@ -26,7 +26,7 @@ AIRFLOW3_PACKAGES_OF = 2026-11-20T00:00:00Z
 SEED ?= 1
 
 .PHONY: help run reprocess redrive up dashboard down doctor test test-faults test-browser test-airflow3 test-containers \
-	lint fix lock clean
+	bench lint fix lock clean
 
 help: ## Say what each command does
 	@echo 'make COMMAND, where COMMAND is:'
@@ -79,6 +79,9 @@ test-containers: $(INSTALLED) ## Build the image and run the DAG in the containe
 	@echo 'Running the tests of the containers; logs are kept in .local/test-containers'
 	@.venv/bin/python -m pytest tests/containers; status=$$?; \
 		cat .local/test-containers/figures.json 2>/dev/null; exit $$status
+
+bench: $(INSTALLED) ## Measure beside references: make bench [PARTS='ingest glue_job history orchestration'] [SIZES=...] [REPEAT=3]
+	@.venv/bin/python -m tests.benchmarks $(PARTS) $(if $(SIZES),--sizes $(SIZES)) $(if $(REPEAT),--repeat $(REPEAT))
 
 lint: $(INSTALLED) ## Check code style and types, and change nothing
 	@echo 'Checking with ruff and mypy'

@@ -1,0 +1,95 @@
+"""`make bench`: measures the pipeline beside its references; prints a table and writes it as JSON.
+
+python -m tests.benchmarks [PART ...] [--sizes SIZE ...] [--repeat N] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol, cast
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.harness import Measurement
+
+PARTS = ("ingest", "glue_job", "history", "orchestration")
+RESULTS = Path(".local") / "benchmarks.json"
+
+
+class Part(Protocol):
+    """What a module of `PARTS` offers."""
+
+    SIZES: Sequence[str]
+
+    def measure(self, size: str, repeat: int, folder: Path) -> list[Measurement]:
+        """Make the data of this size in the empty folder and measure; the first contender is ours."""
+        ...
+
+
+def main() -> None:
+    """Measure the parts that were named, or all, and report."""
+    parser = argparse.ArgumentParser(prog="make bench", description="Measures the pipeline beside references")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all when none")
+    parser.add_argument("--sizes", nargs="+", metavar="SIZE", help="in place of the part's own sizes")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each contender (default 3)")
+    parser.add_argument(
+        "--json", type=Path, default=RESULTS, help=f"where the figures go (default {RESULTS})"
+    )
+    options = parser.parse_args()
+    unknown = [name for name in options.parts if name not in PARTS]
+    if unknown:
+        parser.error(f"no part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
+    if options.repeat < 1:
+        parser.error("--repeat must be 1 or more")
+    console = Console()
+    measurements: list[Measurement] = []
+    for name in options.parts or PARTS:
+        part = cast(Part, importlib.import_module(f"tests.benchmarks.{name}"))
+        for size in options.sizes or part.SIZES:
+            with tempfile.TemporaryDirectory(prefix="music-streaming-bench-") as folder:
+                measured = part.measure(size, options.repeat, Path(folder))
+            console.print(table_of(measured))
+            measurements += measured
+            # After each size, for a long run may be cut off.
+            write_json(measurements, options.json)
+    console.print(f"Written to {options.json}")
+
+
+def table_of(measurements: Sequence[Measurement]) -> Table:
+    """Return medians, the ratio of ours (each case's first contender) to each, and peak memory."""
+    table = Table(title=f"{measurements[0].part}")
+    for column in ("case", "contender", "seconds (median)", "ours / this", "peak MiB", "facts"):
+        table.add_column(column, justify="left" if column in ("case", "contender", "facts") else "right")
+    ours: dict[str, float] = {}
+    for measurement in measurements:
+        first = ours.setdefault(measurement.case, measurement.median_seconds)
+        table.add_row(
+            measurement.case,
+            measurement.contender,
+            f"{measurement.median_seconds:.2f}",
+            f"{first / measurement.median_seconds:.2f}",
+            f"{measurement.most_mib:.0f}",
+            ", ".join(f"{name} {value}" for name, value in measurement.facts.items()),
+        )
+    return table
+
+
+def write_json(measurements: Sequence[Measurement], path: Path) -> None:
+    """Write all runs, with what tells this machine from another."""
+    machine = {"cores": os.cpu_count(), "platform": platform.machine(), "python": platform.python_version()}
+    rows = [asdict(measurement) for measurement in measurements]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": machine, "measurements": rows}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
