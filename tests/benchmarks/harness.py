@@ -1,4 +1,4 @@
-"""Runs contenders in processes of their own, alternately, and tells how long each took and what memory it held."""
+"""Runs contenders in processes of their own, in turns, and tells each one's time and memory."""
 
 from __future__ import annotations
 
