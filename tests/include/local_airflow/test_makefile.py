@@ -61,6 +61,7 @@ def test_help_names_every_command(project: Path) -> None:
         "test-browser",
         "test-airflow3",
         "test-containers",
+        "bench",
         "lint",
         "fix",
         "lock",
