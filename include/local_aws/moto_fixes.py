@@ -6,6 +6,7 @@
 - An ``ETag`` in DeleteObjects is ignored, ``IfMatch="*"`` of DeleteObject matches nothing.
 - CopyObject takes a source of any size, BatchWriteItem any number of items.
 - Query reads and sorts the whole table: seconds with a year of KPIs in it.
+- A transaction copies its table with all items, once for each item that it writes: minutes with a year in it.
 - The inline policies of a role made by CloudFormation are no JSON, so they cannot be read or enforced, and
   have a null where the template has a statement only under a condition.
 - ``?`` in a policy, which stands for one character, breaks the check.
@@ -15,6 +16,7 @@ import copy
 import json
 import re
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
@@ -24,6 +26,8 @@ from xml.sax.saxutils import escape
 
 import xmltodict  # type: ignore[import-untyped]
 from moto.dynamodb.exceptions import MockValidationException
+from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
 from moto.dynamodb.responses import DynamoHandler
 from moto.iam.access_control import IAMPolicyStatement
@@ -57,6 +61,7 @@ def install() -> None:
         (S3Response, "_key_response_put", _locked_by(s3_writes)),
         (DynamoHandler, "batch_write_item", _checked_by(_check_batch_size)),
         (DynamoHandler, "call_action", _locked_by(dynamodb)),
+        (DynamoDBBackend, "transact_write_items", _undone_from_a_shallow_copy),
         (Table, "query", _within_its_partition),
         (Role, "put_policy", _put_policy_as_json),
         (IAMPolicyStatement, "_match", _match_wildcards),
@@ -97,6 +102,46 @@ def _within_its_partition(query: _Method) -> _Method:
         return query(view, *args, **kwargs)
 
     return narrowed
+
+
+def _undone_from_a_shallow_copy(transact: _Method) -> _Method:
+    """Let a transaction keep for its undoing only which items there were, and those that it updates."""
+
+    @wraps(transact)
+    def transact_write_items(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
+        updates = [item["Update"] for item in transact_items if "Update" in item]
+        states: dict[str, Table] = {}
+
+        def state_of(table: Table, memo: Any) -> Table:
+            if table.name not in states:
+                states[table.name] = _state(
+                    table, [op["Key"] for op in updates if op["TableName"] == table.name]
+                )
+            return states[table.name]
+
+        # Whoever calls holds the lock of DynamoDB, so nobody else copies a table meanwhile.
+        Table.__deepcopy__ = state_of  # type: ignore[attr-defined]
+        try:
+            transact(self, transact_items)
+        finally:
+            del Table.__deepcopy__  # type: ignore[attr-defined]
+
+    return transact_write_items
+
+
+def _state(table: Table, updated: list[dict[str, Any]]) -> Table:
+    state = copy.copy(table)
+    items: Any = {key: dict(entry) if table.has_range_key else entry for key, entry in table.items.items()}
+    state.items = defaultdict(dict, items)
+    # Puts and deletions exchange items, updates change them.
+    for key in updated:
+        holder: Any = state.items
+        name = DynamoType(key[table.hash_key_attr])
+        if table.has_range_key:
+            holder, name = holder.get(name, {}), DynamoType(key[str(table.range_key_attr)])
+        if name in holder:
+            holder[name] = copy.deepcopy(holder[name])
+    return state
 
 
 def _checked_by(*checks: Callable[[Any], None]) -> Callable[[_Method], _Method]:

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from tests.benchmarks.harness import Measurement
 
-PARTS = ("ingest", "glue_job", "history", "orchestration")
+PARTS = ("ingest", "glue_job", "history", "orchestration", "dag_parsing", "kpi_writer")
 RESULTS = Path(".local") / "benchmarks.json"
 
 

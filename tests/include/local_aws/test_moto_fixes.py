@@ -232,3 +232,35 @@ def test_query_gives_the_items_of_its_partition_in_order_and_by_pages(local_aws:
     assert [item["date"]["S"] for page in pages for item in page["Items"]] == ["2024-06-25", "2024-06-26"]
     # The query saw a part of the table, but left it whole.
     assert dynamodb.scan(TableName=table)["Count"] == 9
+
+
+def test_transaction_that_is_refused_changes_nothing(local_aws: str) -> None:
+    dynamodb = connect("dynamodb", local_aws)
+    table = make_table(dynamodb)
+    put_items(dynamodb, table, day_items(date(2024, 6, 25), {"pop": 3, "rock": 2}))
+    before = dynamodb.scan(TableName=table)["Items"]
+
+    def key(genre: str) -> dict[str, Any]:
+        return {"date": {"S": "2024-06-25"}, "track_genre": {"S": genre}}
+
+    update = {
+        "UpdateExpression": "SET listen_count = :count",
+        "ExpressionAttributeValues": {":count": {"N": "99"}},
+    }
+    changes = [
+        {"Put": {"TableName": table, "Item": {**key("jazz"), "listen_count": {"N": "1"}}}},
+        {"Update": {"TableName": table, "Key": key("pop"), **update}},
+        {"Delete": {"TableName": table, "Key": key("rock")}},
+    ]
+    check = {"TableName": table, "Key": key("ALL_GENRES"), "ConditionExpression": "attribute_not_exists(#d)"}
+    failing = {"ConditionCheck": check | {"ExpressionAttributeNames": {"#d": "date"}}}
+
+    refusal = refused(dynamodb.transact_write_items, TransactItems=[*changes, failing])
+
+    assert refusal == "TransactionCanceledException"
+    assert dynamodb.scan(TableName=table)["Items"] == before
+    dynamodb.transact_write_items(TransactItems=changes)
+    assert {
+        item["track_genre"]["S"]: item["listen_count"]["N"]
+        for item in dynamodb.scan(TableName=table)["Items"]
+    } == {"ALL_GENRES": before[0]["listen_count"]["N"], "jazz": "1", "pop": "99"}
