@@ -52,7 +52,7 @@ class PipelineConfig:
             glue_job_name=setting("GLUE_JOB_NAME", "music_streaming_kpis"),
             glue_role_name=setting("GLUE_ROLE_NAME", "music-streaming-glue-role"),
             glue_worker_type=setting("GLUE_WORKER_TYPE", "G.1X"),
-            glue_number_of_workers=int(_number("GLUE_NUMBER_OF_WORKERS", 2, at_least=2, whole=True)),
+            glue_number_of_workers=int(_number("GLUE_NUMBER_OF_WORKERS", 10, at_least=2, whole=True)),
             sensor_timeout_minutes=_number("SENSOR_TIMEOUT_MINUTES", 60),
             max_rejected_fraction=_number("MAX_REJECTED_FRACTION", 0.05, at_most=1),
             archive_storage_class=setting("ARCHIVE_STORAGE_CLASS", "GLACIER_IR"),

@@ -145,6 +145,8 @@ class GlueKpiJobOperator(GlueJobOperator):
             "--S3_HISTORY_PATH": f"s3://{config.archive_bucket}/listens/",
             "--S3_OUTPUT_PATH": f"s3://{config.intermediate_bucket}/{output_prefix(self.batch_id)}",
             "--BATCH_ID": self.batch_id,
+            # NumberOfWorkers is then the most; how many work follows from the partitions of each stage.
+            "--enable-auto-scaling": "true",
             # Tells apart runs of the same batch before and after the script was edited.
             SCRIPT_ARGUMENT: hashlib.sha256(SCRIPT.read_bytes()).hexdigest()[:16],
         }

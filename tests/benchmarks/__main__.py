@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,9 +21,11 @@ from typing import Protocol, cast
 from rich.console import Console
 from rich.table import Table
 
+from include.local_airflow.environment import DAGS_DIR
 from tests.benchmarks.harness import Measurement
 
 PARTS = ("ingest", "glue_job", "history", "orchestration", "dag_parsing", "kpi_writer")
+WIDTH_OF_A_FILE = 160
 RESULTS = Path(".local") / "benchmarks.json"
 
 
@@ -50,7 +54,13 @@ def main() -> None:
         parser.error(f"no part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
     if options.repeat < 1:
         parser.error("--repeat must be 1 or more")
+    # As Airflow has it: the tasks' modules are imported as `helpers`.
+    sys.path.append(str(DAGS_DIR))
+    # Airflow's hooks tell of every connection.
+    logging.disable(logging.INFO)
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH_OF_A_FILE)
     measurements: list[Measurement] = []
     for name in options.parts or PARTS:
         part = cast(Part, importlib.import_module(f"tests.benchmarks.{name}"))
@@ -77,7 +87,7 @@ def table_of(measurements: Sequence[Measurement]) -> Table:
             measurement.contender,
             f"{measurement.median_seconds:.2f}",
             f"{first / measurement.median_seconds:.2f}",
-            f"{measurement.most_mib:.0f}",
+            f"{measurement.most_mib:.0f}" if measurement.peak_mib else "",
             ", ".join(f"{name} {value}" for name, value in measurement.facts.items()),
         )
     return table

@@ -60,7 +60,6 @@ def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
             of_case = f"{size} files: {case}"
             entry = measured.setdefault((case, contender), Measurement(PART, of_case, contender))
             entry.seconds.append(value)
-            entry.peak_mib.append(0)
 
     with scheduler(folder / "project") as (aws_port, call):
         address = endpoint_url(aws_port)

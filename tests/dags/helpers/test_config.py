@@ -39,7 +39,7 @@ def test_everything_but_the_buckets_has_a_default() -> None:
         glue_job_name="music_streaming_kpis",
         glue_role_name="music-streaming-glue-role",
         glue_worker_type="G.1X",
-        glue_number_of_workers=2,
+        glue_number_of_workers=10,
         sensor_timeout_minutes=60,
         max_rejected_fraction=0.05,
         archive_storage_class="GLACIER_IR",
@@ -47,7 +47,7 @@ def test_everything_but_the_buckets_has_a_default() -> None:
 
 
 def test_variables_override_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = dict(zip(OPTIONAL, ("t", "j", "r", "G.2X", "10", "0.5", "0", "STANDARD"), strict=True))
+    values = dict(zip(OPTIONAL, ("t", "j", "r", "G.2X", "7", "0.5", "0", "STANDARD"), strict=True))
     for name, value in values.items():
         monkeypatch.setenv(name, f" {value} ")
 
@@ -59,7 +59,7 @@ def test_variables_override_the_defaults(monkeypatch: pytest.MonkeyPatch) -> Non
         glue_job_name="j",
         glue_role_name="r",
         glue_worker_type="G.2X",
-        glue_number_of_workers=10,
+        glue_number_of_workers=7,
         sensor_timeout_minutes=0.5,
         max_rejected_fraction=0,
         archive_storage_class="STANDARD",

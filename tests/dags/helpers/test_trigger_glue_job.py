@@ -223,7 +223,7 @@ class TestExecute:
         assert description["Timeout"] == 120
         assert description["MaxRetries"] == 0
         assert description["ExecutionProperty"] == {"MaxConcurrentRuns": 1}
-        assert (description["WorkerType"], description["NumberOfWorkers"]) == ("G.1X", 2)
+        assert (description["WorkerType"], description["NumberOfWorkers"]) == ("G.1X", 10)
         assert description["Command"]["Name"] == "glueetl"
         assert description["Command"]["ScriptLocation"] == script_location
 
