@@ -203,6 +203,7 @@ class TestExecute:
             "--S3_HISTORY_PATH": f"s3://{config.archive_bucket}/listens/",
             "--S3_OUTPUT_PATH": f"s3://{config.intermediate_bucket}/runs/{RUN_KEY}/output/",
             "--BATCH_ID": RUN_KEY,
+            "--enable-auto-scaling": "true",
         }
         assert len(script_hash) == 16
 
