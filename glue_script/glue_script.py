@@ -19,14 +19,17 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import reduce
+from operator import or_
 from typing import Any, NoReturn
 
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
 
 MANIFEST, SUMMARY = "manifest.json", "summary.json"
@@ -50,10 +53,18 @@ SPARK_CONF: dict[str, Any] = {
     "spark.sql.adaptive.enabled": "true",
     # Ids hardly compress, and compressing them takes as long as all of the deduplication.
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
+    # Up to some million tracks, so that all listens need not be shuffled to meet them.
+    "spark.sql.autoBroadcastJoinThreshold": "128MB",
+    # A task writes few days, for which Spark would sort all their listens.
+    "spark.sql.maxConcurrentOutputFileWriters": "64",
 }
 # Parquet bytes per shuffle partition, some hundred thousand listens. Larger ones would not fit a task's
 # memory; in smaller ones tracks hardly repeat, so that counting them before a shuffle would save nothing.
 PARTITION_BYTES = 8 * 1024 * 1024
+# So a file of a large day has some 32 MB.
+PARTITIONS_PER_FILE = 4
+# Bits of a `long` that each stand for a genre.
+GENRES_PER_WORD = 63
 
 
 # --- Listens --------------------------------------------------------------------------------------
@@ -64,17 +75,50 @@ def with_listen_date(listens: DataFrame) -> DataFrame:
     return listens.withColumn("listen_date", F.to_date("listen_time"))
 
 
-def distinct_listens(listens: DataFrame) -> DataFrame:
-    """Make the listens unique by user, track and instant; `sources` joins the places a listen was found in.
+def with_track(listens: DataFrame, tracks: DataFrame) -> DataFrame:
+    """Replace `track_id` by the number of the catalog's `track`; others stay, as `other_track_id`.
 
-    The result stays partitioned by day and user, as every later aggregate per user needs it: all listens are
-    shuffled this once only.
+    From here on a listen is mostly of fixed width, and all that the catalog knows is found by number.
     """
     return (
-        listens.repartition("listen_date", "user_id")
-        .groupBy("listen_date", "user_id", "track_id", "listen_time")
-        .agg(F.bit_or("sources").alias("sources"))
-        .select("listen_date", "user_id", "track_id", "listen_time", "sources")
+        listens.join(tracks, "track_id", how="left")
+        .withColumn("other_track_id", F.when(F.col("track").isNull(), F.col("track_id")))
+        .drop("track_id")
+    )
+
+
+def with_part(listens: DataFrame, parts: Mapping[str, Sequence[int]]) -> DataFrame:
+    """Add `part`, one of those of the listen's day by its user; null for a day that has none.
+
+    All listens of a user's day are in one part, and a large day has several, so each can be deduplicated,
+    aggregated and written where it is.
+    """
+    first, last = (date.fromisoformat(select(parts)) for select in (min, max))
+    days = [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
+    # Literals that are looked up by position: nothing is joined for this.
+    numbers = F.from_json(F.lit(json.dumps([parts.get(day) for day in days])), "array<array<int>>")
+    of_day = F.get(numbers, F.datediff("listen_date", F.lit(first)))
+    return listens.withColumn(
+        "part", F.get(of_day, F.pmod(F.xxhash64("user_id"), F.size(of_day)).cast("int"))
+    )
+
+
+def distinct_listens(listens: DataFrame) -> DataFrame:
+    """Make the listens unique; `sources` joins the places that a listen was found in."""
+    # The day follows from the time: it need not be compared, only added again.
+    identity = [name for name in listens.columns if name not in ("sources", "listen_date")]
+    return listens.groupBy(*identity).agg(F.bit_or("sources").alias("sources")).transform(with_listen_date)
+
+
+def distinct_listens_in_parts(
+    listens: DataFrame, tracks: DataFrame, parts: Mapping[str, Sequence[int]], partitions: int
+) -> DataFrame:
+    """Number the tracks, then make the listens unique where they stay: the only shuffle of them all."""
+    return (
+        listens.transform(with_track, tracks)
+        .transform(with_part, parts)
+        .repartition(partitions, "part")
+        .transform(distinct_listens)
     )
 
 
@@ -91,6 +135,15 @@ def is_added() -> Column:
 def filter_added_listens(listens: DataFrame) -> DataFrame:
     """Keep the input listens that the history does not hold yet."""
     return listens.where(is_added()).select("user_id", "track_id", "listen_time", "listen_date")
+
+
+def with_track_id(frame: DataFrame, tracks: DataFrame) -> DataFrame:
+    """Undo `with_track`."""
+    return (
+        frame.join(tracks, "track", how="left")
+        .withColumn("track_id", F.coalesce("track_id", "other_track_id"))
+        .drop("track", "other_track_id")
+    )
 
 
 def daily_listen_counts(listens: DataFrame) -> DataFrame:
@@ -112,18 +165,53 @@ def row_number(within: Sequence[str], order: Sequence[str | Column]) -> Column:
 def unique_songs(songs: DataFrame) -> DataFrame:
     """Make the songs unique by track and genre, the first row wins; missing text becomes `Unknown`.
 
-    `is_first` marks the track's first row over all its genres.
+    `track` numbers the tracks, not without gaps; `is_first` marks a track's first row over all its genres.
     """
-    # One shuffle by track serves the grouping and the window.
+    # One shuffle by track serves both windows.
     return (
         songs.repartition("track_id")
         .fillna(UNKNOWN, ["track_genre", "track_name", "artists"])
-        .groupBy("track_id", "track_genre")
-        .agg(F.min_by(F.struct("row_id", "track_name", "artists", "duration_ms"), "row_id").alias("song"))
-        .select("track_id", "track_genre", "song.*")
-        .withColumn("is_first", row_number(["track_id"], ["row_id"]) == 1)
-        .select("track_id", "track_genre", "track_name", "artists", "duration_ms", "is_first")
+        .withColumn("song", row_number(["track_id", "track_genre"], ["row_id"]))
+        .withColumn("track", F.min("row_id").over(Window.partitionBy("track_id")))
+        .where(F.col("song") == 1)
+        .withColumn("is_first", F.col("row_id") == F.col("track"))
+        .select("track_id", "track_genre", "track_name", "artists", "duration_ms", "is_first", "track")
     )
+
+
+def track_numbers(songs: DataFrame) -> DataFrame:
+    """Return each track's id and number."""
+    return songs.where("is_first").select("track_id", "track")
+
+
+def genre_masks(songs: DataFrame) -> DataFrame:
+    """Give each genre a bit of its own in the columns `mask_0`, `mask_1`, ...; `Unknown` the first."""
+    found = {str(row["track_genre"]) for row in songs.select("track_genre").distinct().collect()}
+    names = [UNKNOWN, *sorted(found - {UNKNOWN})]
+    words = range(math.ceil(len(names) / GENRES_PER_WORD))
+    rows = [
+        {"track_genre": name} | {f"mask_{word}": 1 << bit if word == at else 0 for word in words}
+        for number, name in enumerate(names)
+        for at, bit in [divmod(number, GENRES_PER_WORD)]
+    ]
+    schema = ",".join(["track_genre:string", *(f"mask_{word}:bigint" for word in words)])
+    # Unlike the rows of `createDataFrame`, those of a literal are known to be few enough to be broadcast.
+    literal = F.from_json(F.lit(json.dumps(rows)), f"array<struct<{schema}>>")
+    return songs.sparkSession.range(1).select(F.inline(literal))
+
+
+def track_masks(songs: DataFrame, genres: DataFrame) -> DataFrame:
+    """Return each track's number and the bits of its genres."""
+    return (
+        songs.join(genres, "track_genre")
+        .groupBy("track_id", "track")
+        .agg(*(F.bit_or(mask).alias(mask) for mask in mask_columns(genres)))
+        .drop("track_id")
+    )
+
+
+def mask_columns(frame: DataFrame) -> list[str]:
+    return [name for name in frame.columns if name.startswith("mask_")]
 
 
 def unique_users(users: DataFrame) -> DataFrame:
@@ -139,33 +227,9 @@ def unique_users(users: DataFrame) -> DataFrame:
 # --- KPIs -----------------------------------------------------------------------------------------
 
 
-def minutes(total_ms: Column, shared_by: Column) -> Column:
-    """Return `total_ms / shared_by` in minutes with 2 decimals, half up, rounded once from exact integers.
-
-    Decimal division rounds too, so here it only divides multiples of its divisor.
-    """
-    hundredth = shared_by.cast("decimal(20,0)") * 600
-    doubled = total_ms.cast("decimal(38,0)") * 2 + hundredth
-    hundredths = (doubled - doubled % (hundredth * 2)) / (hundredth * 2)
-    return (hundredths.cast("decimal(36,0)") * F.lit(Decimal("0.01"))).cast("decimal(38,2)")
-
-
-def with_rank_in_day(groups: DataFrame, name: str, group: str) -> DataFrame:
-    """Add the column `name`: the group's rank by listens within the day; `Unknown` has none."""
-    is_unknown = F.col(group) == UNKNOWN
-    rank = row_number(["listen_date"], [is_unknown, F.desc("listen_count"), F.asc(group)])
-    return groups.withColumn(name, rank).withColumn(name, F.when(~is_unknown, F.col(name)))
-
-
-def top_list(rank: str, size: int, *columns: str) -> Column:
-    """Aggregate the rows ranked 1 to `size` to a list of structs in rank order; a null rank is left out."""
-    entry = F.struct(F.col(rank).alias("rank"), *columns)
-    return F.sort_array(F.collect_list(F.when(F.col(rank) <= size, entry)))
-
-
 def track_listen_counts(listens: DataFrame) -> DataFrame:
     """Count each day's listens of each track."""
-    return listens.groupBy("listen_date", "track_id").agg(F.count("*").alias("listen_count"))
+    return listens.groupBy("listen_date", "track", "other_track_id").agg(F.count("*").alias("listen_count"))
 
 
 def with_song(track_listens: DataFrame, songs: DataFrame) -> DataFrame:
@@ -174,7 +238,8 @@ def with_song(track_listens: DataFrame, songs: DataFrame) -> DataFrame:
     listening_ms = F.col("listen_count").cast("decimal(18,0)") * F.col("duration_ms").cast("decimal(19,0)")
     is_unmatched = F.col("track_genre").isNull()
     return (
-        track_listens.join(songs, "track_id", how="left")
+        track_listens.join(songs, "track", how="left")
+        .withColumn("track_id", F.coalesce("track_id", "other_track_id"))
         .withColumn("unmatched_listens", F.when(is_unmatched, F.col("listen_count")).otherwise(0))
         .fillna(UNKNOWN, ["track_genre", "track_name", "artists"])
         .fillna(0, ["duration_ms"])
@@ -189,7 +254,8 @@ def top_songs_per_genre(song_listens: DataFrame) -> DataFrame:
     """
     by_listens = [F.desc("listen_count"), F.asc("track_name"), F.asc("track_id")]
     first_listening_ms = F.when(F.col("is_first"), F.col("listening_ms")).otherwise(0)
-    top_songs = top_list("song_rank", 3, "track_id", "track_name", "artists", "listen_count")
+    song = F.struct(F.col("song_rank").alias("rank"), "track_id", "track_name", "artists", "listen_count")
+    top_songs = F.sort_array(F.collect_list(F.when(F.col("song_rank") <= 3, song)))
     return (
         song_listens.withColumn("song_rank", row_number(["listen_date", "track_genre"], by_listens))
         .groupBy("listen_date", "track_genre")
@@ -203,120 +269,147 @@ def top_songs_per_genre(song_listens: DataFrame) -> DataFrame:
     )
 
 
-def unique_listeners_per_genre(listens: DataFrame, songs: DataFrame) -> DataFrame:
-    """Count each day's distinct users of each genre."""
-    return (
-        listens.join(songs.select("track_id", "track_genre"), "track_id", how="left")
-        .fillna(UNKNOWN, ["track_genre"])
-        .select("listen_date", "track_genre", "user_id")
-        .distinct()
-        .groupBy("listen_date", "track_genre")
-        .agg(F.count("*").alias("unique_listeners"))
-    )
+def user_totals(listens: DataFrame, tracks: DataFrame) -> DataFrame:
+    """Count each user's listens of each day, and join the bits of the genres heard.
 
-
-def genre_totals(listens: DataFrame, songs: DataFrame) -> DataFrame:
-    """Return each day's genres with their totals, unique listeners, rank and top songs."""
-    listeners = unique_listeners_per_genre(listens, songs)
-    return (
-        listens.transform(track_listen_counts)
-        .transform(with_song, songs)
-        .transform(top_songs_per_genre)
-        .join(listeners, ["listen_date", "track_genre"], how="inner")
-        .transform(with_rank_in_day, "genre_rank", "track_genre")
-    )
-
-
-def country_totals(listens: DataFrame, users: DataFrame) -> DataFrame:
-    """Return each day's countries with their listens, unique listeners and rank.
-
-    `unmatched_listens` are those of users that are not in the catalog.
+    Args:
+        listens: distinct ones, with `part` and `track`.
+        tracks: those of `track_masks`.
     """
+    heard = [
+        # The first bit is that of `Unknown`.
+        F.bit_or(F.coalesce(mask, F.lit(1 if mask == "mask_0" else 0))).alias(mask)
+        for mask in mask_columns(tracks)
+    ]
+    return (
+        listens.join(tracks, "track", how="left")
+        .groupBy("part", "listen_date", "user_id")
+        .agg(F.count("*").alias("listen_count"), *heard)
+        .drop("part")
+    )
+
+
+def with_country(user_listens: DataFrame, users: DataFrame) -> DataFrame:
+    """Add each user's country; `unmatched_listens` are those of a user that the catalog does not have."""
     is_unmatched = F.col("user_country").isNull()
     return (
-        listens.groupBy("listen_date", "user_id")
-        .agg(F.count("*").alias("listen_count"))
-        .join(users, "user_id", how="left")
+        user_listens.join(users, "user_id", how="left")
         .withColumn("unmatched_listens", F.when(is_unmatched, F.col("listen_count")).otherwise(0))
         .fillna(UNKNOWN, ["user_country"])
-        .groupBy("listen_date", "user_country")
+    )
+
+
+def listener_counts(user_listens: DataFrame, genres: DataFrame) -> DataFrame:
+    """Count each day's distinct users of each genre, and of each country over all genres.
+
+    Args:
+        user_listens: those of `user_totals`, with their countries.
+        genres: those of `genre_masks`.
+
+    Returns:
+        A row per day and genre, without a country; and one per day and country, with `ALL_GENRES`.
+    """
+    masks = mask_columns(genres)
+    # Whatever a user heard has a bit, so all users hear this one.
+    all_genres = genres.sparkSession.range(1).select(
+        F.lit(ALL_GENRES).alias("track_genre"), *(F.lit(-1).cast("bigint").alias(mask) for mask in masks)
+    )
+    heard = [F.col(f"users.{mask}").bitwiseAND(F.col(f"genres.{mask}")) != 0 for mask in masks]
+    country = F.when(F.col("track_genre") == ALL_GENRES, F.col("user_country"))
+    return (
+        user_listens.alias("users")
+        .join(F.broadcast(genres.unionByName(all_genres).alias("genres")), reduce(or_, heard))
+        .groupBy("listen_date", "track_genre", country.alias("user_country"))
         .agg(
-            F.sum("listen_count").alias("listen_count"),
             F.count("*").alias("unique_listeners"),
+            F.sum("users.listen_count").alias("listen_count"),
             F.sum("unmatched_listens").alias("unmatched_listens"),
         )
-        .transform(with_rank_in_day, "country_rank", "user_country")
     )
 
 
-def top_genres_per_day(genres: DataFrame) -> DataFrame:
-    """Total each day's genres and list the five most heard; a track of several genres has its time once."""
-    return genres.groupBy("listen_date").agg(
-        F.sum("first_listening_ms").alias("listening_ms"),
-        F.sum("unmatched_listens").alias("unmatched_track_listens"),
-        top_list("genre_rank", 5, "track_genre", "listen_count").alias("top_5_genres_per_day"),
-    )
+# --- Items of the KPI table -----------------------------------------------------------------------
 
 
-def top_countries_per_day(countries: DataFrame) -> DataFrame:
-    """Total each day's countries and list the five with the most listens.
+def minutes(total_ms: int, shared_by: int = 1) -> Decimal:
+    """Return `total_ms / shared_by` in minutes with 2 decimals, half up, rounded once from exact integers."""
+    hundredths = (total_ms * 2 + shared_by * 600) // (shared_by * 1200)
+    return Decimal(f"{hundredths // 100}.{hundredths % 100:02}")
 
-    A user has one country, so the countries' listeners add up to the day's.
+
+def rank_by_listens(groups: Iterable[Row], name: str) -> list[Row]:
+    """Return the groups in the order of their ranks, by listens and then by name; `Unknown` has none."""
+    ranked = [group for group in groups if group[name] != UNKNOWN]
+    return sorted(ranked, key=lambda group: (-group["listen_count"], group[name]))
+
+
+def top_list(ranked: Sequence[Row], size: int, *columns: str) -> list[dict[str, Any]]:
+    """Return these columns of the first `size` groups, each with its rank."""
+    return [
+        {"rank": rank} | {column: group[column] for column in columns}
+        for rank, group in enumerate(ranked[:size], start=1)
+    ]
+
+
+def day_items(day: str, genres: Sequence[Row], listeners: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    """Yield the KPI table's items of a day: one per genre, and that of `ALL_GENRES`.
+
+    Args:
+        day: as in `2024-06-25`.
+        genres: the day's rows of `top_songs_per_genre`.
+        listeners: the day's rows of `listener_counts`.
     """
-    top_countries = top_list("country_rank", 5, "user_country", "listen_count", "unique_listeners")
-    return countries.groupBy("listen_date").agg(
-        F.sum("listen_count").alias("listen_count"),
-        F.sum("unique_listeners").alias("unique_listeners"),
-        F.sum("unmatched_listens").alias("unmatched_user_listens"),
-        top_countries.alias("top_5_countries_per_day"),
-    )
-
-
-def with_item_columns(totals: DataFrame) -> DataFrame:
-    """Add what every KPI item has: the `date` as text, and the listening times in minutes."""
-    return totals.withColumns(
-        {
-            "date": F.col("listen_date").cast("string"),
-            "total_listening_time": minutes(F.col("listening_ms"), F.lit(1)),
-            "avg_listening_time_per_user": minutes(F.col("listening_ms"), F.col("unique_listeners")),
+    unique_listeners = {row["track_genre"]: row["unique_listeners"] for row in listeners}
+    ranked_genres = rank_by_listens(genres, "track_genre")
+    ranks = {genre["track_genre"]: rank for rank, genre in enumerate(ranked_genres, start=1)}
+    for genre in genres:
+        name = genre["track_genre"]
+        item = {
+            "date": day,
+            "track_genre": name,
+            "listen_count": genre["listen_count"],
+            "unique_listeners": unique_listeners[name],
+            "total_listening_time": minutes(int(genre["listening_ms"])),
+            "avg_listening_time_per_user": minutes(int(genre["listening_ms"]), unique_listeners[name]),
+            "top_3_songs_per_genre": [song.asDict() for song in genre["top_3_songs_per_genre"]],
         }
-    )
+        yield item | ({"genre_rank": ranks[name]} if name in ranks else {})
+    # A user has one country, so the countries' listeners add up to the day's.
+    countries = [row for row in listeners if row["track_genre"] == ALL_GENRES]
+    listening_ms = int(sum(genre["first_listening_ms"] for genre in genres))
+    day_listeners = sum(country["unique_listeners"] for country in countries)
+    yield {
+        "date": day,
+        "track_genre": ALL_GENRES,
+        "listen_count": sum(country["listen_count"] for country in countries),
+        "unique_listeners": day_listeners,
+        "total_listening_time": minutes(listening_ms),
+        "avg_listening_time_per_user": minutes(listening_ms, day_listeners),
+        "top_5_genres_per_day": top_list(ranked_genres, 5, "track_genre", "listen_count"),
+        "top_5_countries_per_day": top_list(
+            rank_by_listens(countries, "user_country"), 5, "user_country", "listen_count", "unique_listeners"
+        ),
+        "unmatched_track_listens": sum(genre["unmatched_listens"] for genre in genres),
+        "unmatched_user_listens": sum(country["unmatched_listens"] for country in countries),
+    }
 
 
-def genre_kpis(genres: DataFrame) -> DataFrame:
-    """Return the KPI table's items of the genres."""
-    return genres.transform(with_item_columns).select(
-        "date",
-        "track_genre",
-        "listen_count",
-        "unique_listeners",
-        "total_listening_time",
-        "avg_listening_time_per_user",
-        "genre_rank",
-        "top_3_songs_per_genre",
-    )
+def kpi_items(genres: Iterable[Row], listeners: Iterable[Row]) -> Iterator[dict[str, Any]]:
+    """Yield the items of all days; the arguments are as for `day_items`, of whatever days."""
+    days: dict[date, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
+    for kind, rows in enumerate((genres, listeners)):
+        for row in rows:
+            days[row["listen_date"]][kind].append(row)
+    for day in sorted(days):
+        yield from day_items(day.isoformat(), *days[day])
 
 
-def all_genres_kpis(genres: DataFrame, countries: DataFrame) -> DataFrame:
-    """Return the KPI table's `ALL_GENRES` items of the days."""
-    return (
-        genres.transform(top_genres_per_day)
-        .join(countries.transform(top_countries_per_day), "listen_date", how="inner")
-        .transform(with_item_columns)
-        .withColumn("track_genre", F.lit(ALL_GENRES))
-        .select(
-            "date",
-            "track_genre",
-            "listen_count",
-            "unique_listeners",
-            "total_listening_time",
-            "avg_listening_time_per_user",
-            "top_5_genres_per_day",
-            "top_5_countries_per_day",
-            "unmatched_track_listens",
-            "unmatched_user_listens",
-        )
-    )
+def to_json(item: Mapping[str, Any]) -> str:
+    """Return the item as a line of JSON, its decimals as exact numbers."""
+    values = {
+        name: str(value) if isinstance(value, Decimal) else json.dumps(value) for name, value in item.items()
+    }
+    return "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in values.items()) + "}\n"
 
 
 # --- Files ----------------------------------------------------------------------------------------
@@ -494,19 +587,12 @@ def count_distinct(listens: DataFrame, days: Iterable[str]) -> dict[str, dict[st
     return {day: counts.get(day, {"total": 0, "new": 0, "added": 0}) for day in days}
 
 
-def write_listens(added: DataFrame, uri: str) -> None:
+def write_listens(added: DataFrame, partitions: int, uri: str) -> None:
     """Write the listens by day: one file for a small day, several written side by side for a large one."""
-    # Spark splits the partition of a large day and merges small ones; only SQL has this hint with a column.
-    balanced = added.sparkSession.sql("SELECT /*+ REBALANCE(listen_date) */ * FROM {added}", added=added)
-    balanced.write.partitionBy("listen_date").parquet(uri)
-
-
-def write_kpis(listens: DataFrame, songs: DataFrame, users: DataFrame, uri: str) -> None:
-    """Compute the KPI items of all days and write them as JSON lines."""
-    genres = genre_totals(listens, songs).persist()
-    all_genres = all_genres_kpis(genres, country_totals(listens, users))
-    genre_kpis(genres).unionByName(all_genres, allowMissingColumns=True).write.json(uri)
-    genres.unpersist()
+    files = math.ceil(partitions / PARTITIONS_PER_FILE)
+    writer = added.coalesce(files).write.partitionBy("listen_date")
+    # Room for some hundred thousand ids: past the default of 1 MB, every listen has its ids spelled out.
+    writer.option("parquet.dictionary.page.size", 8 * 1024 * 1024).parquet(uri)
 
 
 def list_output(output: Folder, days: Iterable[str]) -> dict[str, int]:
@@ -519,9 +605,41 @@ def list_output(output: Folder, days: Iterable[str]) -> dict[str, int]:
     }
 
 
-def set_shuffle_partitions(spark: SparkSession, size: int) -> None:
-    """Fit the number of shuffle partitions to the bytes of Parquet read: a single one for a small run."""
-    spark.conf.set("spark.sql.shuffle.partitions", math.ceil(size / PARTITION_BYTES) or 1)
+def day_sizes(rows_read: Mapping[str, int], input_size: int, seen: HistoryFiles) -> dict[str, float]:
+    """Return about how many bytes of Parquet each day has in input and history together."""
+    row_size = input_size / max(1, sum(rows_read.values()))
+    return {day: rows_read.get(day, 0) * row_size + sum(files.values()) for day, files in seen.items()}
+
+
+def plan_parts(sizes: Mapping[str, float]) -> dict[str, range]:
+    """Divide the days among shuffle partitions of `PARTITION_BYTES`: large ones get several.
+
+    Args:
+        sizes: bytes of each day.
+    """
+    parts: dict[str, range] = {}
+    # Small days share a partition while there is room.
+    count, free = 0, 0.0
+    for day, size in sizes.items():
+        if size > free or not count:
+            parts[day] = range(count, count + max(1, math.ceil(size / PARTITION_BYTES)))
+            count, free = parts[day].stop, PARTITION_BYTES - size
+        else:
+            parts[day] = range(count - 1, count)
+            free -= size
+    return parts
+
+
+def part_numbers(spark: SparkSession, parts: Mapping[str, range]) -> dict[str, list[int]]:
+    """Return each day's parts as numbers that Spark's hash sends to the planned shuffle partitions."""
+    partitions = max(planned.stop for planned in parts.values())
+    number_of = {0: 0}
+    if partitions > 1:
+        # So many that each partition is hit; were one not, its listens would share another.
+        numbers = spark.range(partitions * 20).select(F.col("id").cast("int"))
+        hashed = numbers.select(F.pmod(F.hash("id"), F.lit(partitions)), "id")
+        number_of = dict(map(tuple, hashed.collect()))
+    return {day: [number_of.get(part, part) for part in planned] for day, planned in parts.items()}
 
 
 def summarize_days(
@@ -552,24 +670,45 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
     output.delete(SUMMARY)
     output.delete()
 
-    input_size = sum(table.size for table in tables.values())
-    set_shuffle_partitions(spark, input_size)
-    rows_read = count_rows(read_parquet(spark, LISTENS_SCHEMA, tables["listens"].uris))
-    days = sorted(args.REPROCESS_DATES.union(rows_read))
-    seen = {day: history.sizes(f"listen_date={day}/*.parquet") for day in days}
-    history_sizes = [size for files in seen.values() for size in files.values()]
-    set_shuffle_partitions(spark, input_size + sum(history_sizes))
-    print(f"{sum(rows_read.values())} rows read, days {', '.join(days)}", flush=True)
-    print(f"{len(history_sizes)} history objects of these days, {sum(history_sizes)} bytes", flush=True)
+    # Side by side, since much of a small run is Spark's planning, and a large one's tasks end unevenly.
+    with ThreadPoolExecutor() as pool:
+        spark.conf.set("spark.sql.shuffle.partitions", math.ceil(tables["songs"].size / PARTITION_BYTES) or 1)
+        songs = read_parquet(spark, SONGS_SCHEMA, tables["songs"].uris).transform(unique_songs).persist()
+        tracks = track_numbers(songs)
+        masks = pool.submit(genre_masks, songs)
 
-    listens = read_listens(spark, args.BATCH_ID, tables["listens"].uris, history, seen)
-    listens = listens.transform(distinct_listens).persist()
-    day_summaries = summarize_days(rows_read, count_distinct(listens, days), seen)
-    write_listens(listens.transform(filter_added_listens), output.uri("listens"))
-    songs = read_parquet(spark, SONGS_SCHEMA, tables["songs"].uris).transform(unique_songs)
-    users = read_parquet(spark, USERS_SCHEMA, tables["users"].uris).transform(unique_users)
-    write_kpis(listens, songs, users, output.uri("kpis"))
+        rows_read = count_rows(read_parquet(spark, LISTENS_SCHEMA, tables["listens"].uris))
+        days = sorted(args.REPROCESS_DATES.union(rows_read))
+        seen = {day: history.sizes(f"listen_date={day}/*.parquet") for day in days}
+        parts = plan_parts(day_sizes(rows_read, tables["listens"].size, seen))
+        partitions = parts[days[-1]].stop
+        spark.conf.set("spark.sql.shuffle.partitions", partitions)
+        history_objects = sum(len(files) for files in seen.values())
+        print(f"{sum(rows_read.values())} rows read, days {', '.join(days)}", flush=True)
+        print(f"{history_objects} history objects of these days; {partitions} partitions", flush=True)
+
+        listens = (
+            read_listens(spark, args.BATCH_ID, tables["listens"].uris, history, seen)
+            .transform(distinct_listens_in_parts, tracks, part_numbers(spark, parts), partitions)
+            .persist()
+        )
+        day_summaries = summarize_days(rows_read, count_distinct(listens, days), seen)
+        added = listens.transform(with_track_id, tracks).transform(filter_added_listens)
+        written = pool.submit(write_listens, added, partitions, output.uri("listens"))
+        genres = top_songs_per_genre(listens.transform(track_listen_counts).transform(with_song, songs))
+        genre_rows = pool.submit(genres.collect)
+        users = read_parquet(spark, USERS_SCHEMA, tables["users"].uris).transform(unique_users)
+        listeners = (
+            listens.transform(user_totals, track_masks(songs, masks.result()))
+            .transform(with_country, users)
+            .transform(listener_counts, masks.result())
+        )
+        listener_rows = listeners.collect()
+        items = kpi_items(genre_rows.result(), listener_rows)
+        output.write_text("kpis/items.json", "".join(map(to_json, items)))
+        written.result()
     listens.unpersist()
+    songs.unpersist()
 
     totals = {
         name: sum(day[name] for day in day_summaries.values()) for name in ("rows_read", "new", "repeated")

@@ -30,9 +30,8 @@ MUTATIONS = {
     "repeated listens become one": Mutation(
         (5, 6),
         GLUE_SCRIPT,
-        '        .groupBy("listen_date", "user_id", "track_id", "listen_time")\n'
-        '        .agg(F.bit_or("sources").alias("sources"))\n',
-        "",
+        '    return listens.groupBy(*identity).agg(F.bit_or("sources").alias("sources"))',
+        "    return listens",
         f"{GLUE_TESTS}/test_glue_script.py::test_repeated_listens_become_one_that_knows_all_its_sources",
         "sources=4",
     ),
@@ -197,8 +196,8 @@ MUTATIONS = {
     "a listen of an unknown track is kept": Mutation(
         (20,),
         GLUE_SCRIPT,
-        'track_listens.join(songs, "track_id", how="left")',
-        'track_listens.join(songs, "track_id", how="inner")',
+        'track_listens.join(songs, "track", how="left")',
+        'track_listens.join(songs, "track", how="inner")',
         f"{GLUE_TESTS}/test_glue_script.py"
         "::test_track_counts_in_each_of_its_genres_and_as_unknown_without_catalog_row",
         "is_first=True)] instead of [",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from glue_job_support import assert_same_frame, at
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from glue_script import glue_script as job
@@ -21,12 +22,9 @@ IN_INPUT, IN_OWN_HISTORY, IN_OTHER_HISTORY = job.IN_INPUT, job.IN_OWN_HISTORY, j
 DISTINCT = "listen_date date, user_id string, track_id string, listen_time timestamp, sources int"
 UNIQUE_SONGS = (
     "track_id string, track_genre string, track_name string, artists string, "
-    "duration_ms long, is_first boolean"
+    "duration_ms long, is_first boolean, track long"
 )
-GENRES = (
-    "listen_date date, track_genre string, listen_count long, unique_listeners long, genre_rank int, "
-    "listening_ms decimal(38,0), first_listening_ms decimal(38,0), unmatched_listens long"
-)
+USERS = "user_id string, user_country string"
 
 Frame = Callable[..., DataFrame]
 
@@ -78,7 +76,7 @@ def test_repeated_listens_become_one_that_knows_all_its_sources(frame: Frame) ->
         (DAY, "u2", "t1", NOON, IN_OWN_HISTORY),
         (DAY, None, None, NOON, IN_INPUT),
     )
-    assert_same_frame(listens.transform(job.distinct_listens), expected)
+    assert_same_frame(listens.transform(job.distinct_listens).select(expected.columns), expected)
 
 
 def test_own_history_keeps_a_listen_new_but_not_added(frame: Frame) -> None:
@@ -117,10 +115,10 @@ def test_first_catalog_row_of_a_track_and_genre_wins(frame: Frame) -> None:
     )
     expected = frame(
         UNIQUE_SONGS,
-        ("t1", "pop", "name", "Unknown", None, False),
-        ("t1", "rock", "Unknown", "artists", 1, True),
-        ("t2", "Unknown", "no genre", "a", 3, True),
-        (None, "Unknown", "Unknown", "Unknown", None, True),
+        ("t1", "pop", "name", "Unknown", None, False, 1),
+        ("t1", "rock", "Unknown", "artists", 1, True, 1),
+        ("t2", "Unknown", "no genre", "a", 3, True, 3),
+        (None, "Unknown", "Unknown", "Unknown", None, True, 5),
     )
     assert_same_frame(songs.transform(job.unique_songs), expected)
 
@@ -134,48 +132,24 @@ def test_first_catalog_row_of_a_user_wins(frame: Frame) -> None:
         (3, "u2", "Spain"),
         (4, None, None),
     )
-    expected = frame(
-        "user_id string, user_country string", ("u1", "Unknown"), ("u2", "Ireland"), (None, "Unknown")
-    )
+    expected = frame(USERS, ("u1", "Unknown"), ("u2", "Ireland"), (None, "Unknown"))
     assert_same_frame(users.transform(job.unique_users), expected)
 
 
-@pytest.mark.parametrize(
-    ("total_ms", "shared_by", "expected"),
-    [
-        pytest.param(299, 1, "0.00", id="just-below-half"),
-        pytest.param(300, 1, "0.01", id="half-goes-up"),
-        pytest.param(60_300, 1, "1.01", id="1.005-is-no-binary-fraction"),
-        pytest.param(90_300, 1, "1.51", id="even-digit-goes-up-too"),
-        pytest.param(90_900, 1, "1.52", id="odd-digit-goes-up"),
-        pytest.param(900, 3, "0.01", id="half-of-an-average"),
-        pytest.param(899, 3, "0.00", id="average-just-below-half"),
-        pytest.param(299_999_999, 1_000_000, "0.00", id="not-rounded-to-six-digits-first"),
-        pytest.param(10**31 + 300, 1, "166666666666666666666666666.67", id="far-beyond-64-bits"),
-        pytest.param(0, 4, "0.00", id="no-time"),
-        pytest.param(None, 1, None, id="null"),
-    ],
-)
-def test_minutes_are_rounded_half_up_once(
-    frame: Frame, total_ms: int | None, shared_by: int, expected: str | None
-) -> None:
-    row = (None if total_ms is None else Decimal(total_ms), shared_by)
-    times = frame("total_ms decimal(38,0), shared_by long", row)
-    minutes = times.select(job.minutes(F.col("total_ms"), F.col("shared_by")).alias("minutes"))
-    assert_same_frame(
-        minutes, frame("minutes decimal(38,2)", (None if expected is None else Decimal(expected),))
-    )
-
-
 def test_track_counts_in_each_of_its_genres_and_as_unknown_without_catalog_row(frame: Frame) -> None:
-    counts = "track_id string, listen_date date, listen_count long"
-    track_listens = frame(counts, ("t1", DAY, 2), ("t2", DAY, 3), ("t3", DAY, 5), (None, DAY, 7))
+    track_listens = frame(
+        "track long, other_track_id string, listen_date date, listen_count long",
+        (1, None, DAY, 2),
+        (3, None, DAY, 3),
+        (None, "t3", DAY, 5),
+        (None, None, DAY, 7),
+    )
     songs = frame(
         UNIQUE_SONGS,
-        ("t1", "pop", "Song 1", "Artist 1", 100, True),
-        ("t1", "rock", "Song 1b", "Artist 1", 1000, False),
-        ("t2", "Unknown", "Song 2", "Unknown", None, True),
-        (None, "pop", "never heard", "nobody", 1, True),
+        ("t1", "pop", "Song 1", "Artist 1", 100, True, 1),
+        ("t1", "rock", "Song 1b", "Artist 1", 1000, False, 1),
+        ("t2", "Unknown", "Song 2", "Unknown", None, True, 3),
+        (None, "pop", "never heard", "nobody", 1, True, 4),
     )
     columns = "track_id", "track_genre", "track_name", "listening_ms", "unmatched_listens", "is_first"
     expected = frame(
@@ -216,108 +190,236 @@ def test_top_songs_tie_by_name_then_id_and_end_at_three(frame: Frame) -> None:
     assert_same_frame(song_listens.transform(job.top_songs_per_genre), expected)
 
 
+def listener_counts_of(listens: DataFrame, songs: DataFrame, users: DataFrame) -> DataFrame:
+    """Return the listeners' counts of listens without `part` and `track`."""
+    genres = job.genre_masks(songs)
+    numbered = listens.transform(job.with_track, job.track_numbers(songs)).withColumn("part", F.lit(0))
+    user_listens = job.user_totals(numbered, job.track_masks(songs, genres))
+    return user_listens.transform(job.with_country, users).transform(job.listener_counts, genres)
+
+
 def test_listener_of_several_tracks_of_a_genre_is_one_listener(frame: Frame) -> None:
     listens = listens_of(frame, ("u1", "t1"), ("u1", "t2"), ("u2", "t2"), ("u2", "t9"), (None, None))
     songs = frame(
         UNIQUE_SONGS,
-        ("t1", "pop", "n", "a", 1, True),
-        ("t2", "pop", "n", "a", 1, True),
-        ("t2", "rock", "n", "a", 1, False),
+        ("t1", "pop", "n", "a", 1, True, 1),
+        ("t2", "pop", "n", "a", 1, True, 2),
+        ("t2", "rock", "n", "a", 1, False, 2),
     )
+    counts = listener_counts_of(listens, songs, frame(USERS, ("u1", "Spain"), ("u2", "Malta")))
+    expected = frame(
+        "listen_date date, track_genre string, user_country string, unique_listeners long",
+        (DAY, "pop", None, 2),
+        (DAY, "rock", None, 2),
+        (DAY, "Unknown", None, 2),
+        (DAY, "ALL_GENRES", "Spain", 1),
+        (DAY, "ALL_GENRES", "Malta", 1),
+        (DAY, "ALL_GENRES", "Unknown", 1),
+    )
+    assert_same_frame(counts.select(expected.columns), expected)
+
+
+def test_each_of_many_genres_has_listeners_of_its_own(frame: Frame) -> None:
+    count = 2 * job.GENRES_PER_WORD + 3
+    songs = frame(UNIQUE_SONGS, *[(f"t{n}", f"g{n}", "n", "a", 1, True, n) for n in range(count)])
+    pairs = [(f"u{user}", f"t{n}") for n in range(count) for user in range(n % 3)]
+    counts = listener_counts_of(listens_of(frame, *pairs), songs, frame(USERS))
     expected = frame(
         "listen_date date, track_genre string, unique_listeners long",
-        (DAY, "pop", 2),
-        (DAY, "rock", 2),
-        (DAY, "Unknown", 2),
+        *[(DAY, f"g{n}", n % 3) for n in range(count) if n % 3],
     )
-    assert_same_frame(job.unique_listeners_per_genre(listens, songs), expected)
-
-
-def test_unknown_is_left_out_of_the_ranks_which_have_no_gaps(frame: Frame) -> None:
-    columns = "listen_date date, track_genre string, listen_count long"
-    rows = [
-        (DAY, "Unknown", 100),
-        (DAY, "rock", 5),
-        (DAY, "jazz", 5),
-        (DAY, "pop", 7),
-        (NEXT_DAY, "Unknown", 1),
-    ]
-    ranked = frame(columns, *rows).transform(job.with_rank_in_day, "genre_rank", "track_genre")
-    ranks = [None, 3, 2, 1, None]
-    expected = frame(
-        f"{columns}, genre_rank int", *[(*row, rank) for row, rank in zip(rows, ranks, strict=True)]
-    )
-    assert_same_frame(ranked, expected)
+    assert_same_frame(counts.where("user_country is null").select(expected.columns), expected)
 
 
 def test_country_counts_listens_and_distinct_users(frame: Frame) -> None:
     listens = listens_of(
         frame, ("u1", "t1"), ("u1", "t2"), ("u2", "t1"), ("u3", "t1"), ("u4", "t1"), (None, None)
     )
-    users = frame(
-        "user_id string, user_country string",
-        ("u1", "Spain"),
-        ("u2", "Spain"),
-        ("u3", "Unknown"),
-        ("u9", "Malta"),
-    )
+    users = frame(USERS, ("u1", "Spain"), ("u2", "Spain"), ("u3", "Unknown"), ("u9", "Malta"))
+    counts = listener_counts_of(listens, frame(UNIQUE_SONGS), users)
     expected = frame(
-        "listen_date date, user_country string, listen_count long, unique_listeners long, "
-        "unmatched_listens long, country_rank int",
-        (DAY, "Spain", 3, 2, 0, 1),
-        (DAY, "Unknown", 3, 3, 2, None),
+        "listen_date date, track_genre string, user_country string, unique_listeners long, "
+        "listen_count long, unmatched_listens long",
+        (DAY, "Unknown", None, 5, 6, 2),
+        (DAY, "ALL_GENRES", "Spain", 2, 3, 0),
+        (DAY, "ALL_GENRES", "Unknown", 3, 3, 2),
     )
-    assert_same_frame(job.country_totals(listens, users), expected)
+    assert_same_frame(counts, expected)
 
 
-def test_top_countries_end_at_five_and_the_rest_still_counts(frame: Frame) -> None:
-    countries = frame(
-        "listen_date date, user_country string, listen_count long, unique_listeners long, "
-        "unmatched_listens long, country_rank int",
-        *[(DAY, country, 10 - rank, rank, 0, rank) for rank, country in enumerate("abcdef", start=1)],
-        (DAY, "Unknown", 50, 3, 20, None),
-        (NEXT_DAY, "Unknown", 1, 1, 1, None),
-    )
-    country = "struct<rank:int,user_country:string,listen_count:long,unique_listeners:long>"
+def test_track_is_numbered_where_the_catalog_has_it_and_found_again_by_its_number(frame: Frame) -> None:
+    tracks = frame("track_id string, track long", ("t1", 7), ("t2", 0), (None, 3))
+    listens = frame("user_id string, track_id string", ("u1", "t2"), ("u2", "t1"), ("u3", "t9"), ("u4", None))
+    numbered = listens.transform(job.with_track, tracks)
     expected = frame(
-        "listen_date date, listen_count long, unique_listeners long, unmatched_user_listens long, "
-        f"top_5_countries_per_day array<{country}>",
-        (DAY, 89, 24, 20, [(1, "a", 9, 1), (2, "b", 8, 2), (3, "c", 7, 3), (4, "d", 6, 4), (5, "e", 5, 5)]),
-        (NEXT_DAY, 1, 1, 1, []),
+        "user_id string, track long, other_track_id string",
+        ("u1", 0, None),
+        ("u2", 7, None),
+        ("u3", None, "t9"),
+        ("u4", None, None),
     )
-    assert_same_frame(countries.transform(job.top_countries_per_day), expected)
+    assert_same_frame(numbered, expected)
+    assert_same_frame(numbered.transform(job.with_track_id, tracks).select(*listens.columns), listens)
 
 
-def test_top_genres_end_at_five_and_a_track_of_two_genres_has_its_time_once(frame: Frame) -> None:
-    genres = frame(
-        GENRES,
-        *[
-            (DAY, genre, 10 - rank, 1, rank, Decimal(100), Decimal(rank), 0)
-            for rank, genre in enumerate("abcdef", start=1)
-        ],
-        (DAY, "Unknown", 50, 1, None, Decimal(0), Decimal(0), 30),
-        (NEXT_DAY, "Unknown", 1, 1, None, Decimal(0), Decimal(0), 1),
-    )
-    expected = frame(
-        "listen_date date, listening_ms decimal(38,0), unmatched_track_listens long, "
-        "top_5_genres_per_day array<struct<rank:int,track_genre:string,listen_count:long>>",
-        (DAY, Decimal(21), 30, [(1, "a", 9), (2, "b", 8), (3, "c", 7), (4, "d", 6), (5, "e", 5)]),
-        (NEXT_DAY, Decimal(0), 1, []),
-    )
-    assert_same_frame(genres.transform(job.top_genres_per_day), expected)
+def test_large_days_have_parts_of_their_own_and_small_ones_share() -> None:
+    size = job.PARTITION_BYTES
+    sizes = {"a": 0.4 * size, "b": 0.6 * size, "c": 0.1 * size, "d": 2.5 * size, "e": 0.0, "f": size}
+    assert job.plan_parts(sizes) == {
+        "a": range(0, 1),
+        "b": range(0, 1),
+        "c": range(1, 2),
+        "d": range(2, 5),
+        "e": range(5, 6),
+        "f": range(5, 6),
+    }
 
 
-def test_genre_item_has_the_columns_of_the_table(frame: Frame) -> None:
-    genres = frame(
-        GENRES,
-        (DAY, "pop", 3, 2, 1, Decimal(60_300), Decimal(0), 0),
-        (DAY, "Unknown", 1, 1, None, Decimal(0), Decimal(0), 1),
-    ).withColumn("top_3_songs_per_genre", F.array(F.lit("t1")))
-    expected = frame(
-        "date string, track_genre string, listen_count long, unique_listeners long, "
-        "total_listening_time decimal(38,2), avg_listening_time_per_user decimal(38,2), genre_rank int, "
-        "top_3_songs_per_genre array<string>",
-        ("2024-06-25", "pop", 3, 2, Decimal("1.01"), Decimal("0.50"), 1, ["t1"]),
-        ("2024-06-25", "Unknown", 1, 1, Decimal("0.00"), Decimal("0.00"), None, ["t1"]),
+def test_users_of_a_day_are_spread_evenly_over_its_parts_alone(spark: SparkSession) -> None:
+    planned = {"2024-06-25": range(0, 6), "2024-06-26": range(6, 7)}
+    users = spark.range(7_000).select(
+        F.col("id").cast("string").alias("user_id"),
+        F.expr("date'2024-06-25' + int(id % 7 = 0)").alias("listen_date"),
     )
-    assert_same_frame(genres.transform(job.genre_kpis), expected)
+    placed = users.transform(job.with_part, job.part_numbers(spark, planned)).repartition(7, "part")
+    counts = placed.groupBy("listen_date", F.spark_partition_id().alias("partition")).count().collect()
+    assert {row["partition"]: row["listen_date"] for row in counts} == {
+        **dict.fromkeys(range(6), DAY),
+        6: NEXT_DAY,
+    }
+    assert all(900 < row["count"] < 1_100 for row in counts)
+
+
+@pytest.mark.parametrize(
+    ("total_ms", "shared_by", "expected"),
+    [
+        pytest.param(299, 1, "0.00", id="just-below-half"),
+        pytest.param(300, 1, "0.01", id="half-goes-up"),
+        pytest.param(60_300, 1, "1.01", id="1.005-is-no-binary-fraction"),
+        pytest.param(90_300, 1, "1.51", id="even-digit-goes-up-too"),
+        pytest.param(90_900, 1, "1.52", id="odd-digit-goes-up"),
+        pytest.param(900, 3, "0.01", id="half-of-an-average"),
+        pytest.param(899, 3, "0.00", id="average-just-below-half"),
+        pytest.param(299_999_999, 1_000_000, "0.00", id="not-rounded-to-six-digits-first"),
+        pytest.param(10**31 + 300, 1, "166666666666666666666666666.67", id="far-beyond-64-bits"),
+        pytest.param(0, 4, "0.00", id="no-time"),
+    ],
+)
+def test_minutes_are_rounded_half_up_once(total_ms: int, shared_by: int, expected: str) -> None:
+    assert str(job.minutes(total_ms, shared_by)) == expected
+
+
+def genre_row(name: str, listen_count: int, listening_ms: int = 0, first_ms: int = 0, **more: Any) -> Row:
+    """Return a row of `top_songs_per_genre`."""
+    values: dict[str, Any] = {"unmatched_listens": 0, "top_3_songs_per_genre": [], "listen_date": DAY} | more
+    return Row(
+        track_genre=name,
+        listen_count=listen_count,
+        listening_ms=Decimal(listening_ms),
+        first_listening_ms=Decimal(first_ms),
+        **values,
+    )
+
+
+def listeners_row(genre: str, country: str | None, listeners: int, listens: int, unmatched: int = 0) -> Row:
+    """Return a row of `listener_counts`."""
+    return Row(
+        listen_date=DAY,
+        track_genre=genre,
+        user_country=country,
+        unique_listeners=listeners,
+        listen_count=listens,
+        unmatched_listens=unmatched,
+    )
+
+
+def test_genre_and_its_day_have_the_attributes_of_the_table() -> None:
+    song = Row(rank=1, track_id="t1", track_name="Song 1", artists="Artist 1", listen_count=3)
+    genres = [
+        genre_row("Unknown", 4, unmatched_listens=3),
+        genre_row("pop", 3, 60_300, 30_000, top_3_songs_per_genre=[song]),
+    ]
+    listeners = [
+        listeners_row("pop", None, 2, 3),
+        listeners_row("Unknown", None, 1, 4),
+        listeners_row("ALL_GENRES", "Malta", 2, 4),
+        listeners_row("ALL_GENRES", "Unknown", 1, 3, unmatched=2),
+    ]
+    assert list(job.kpi_items(genres, listeners)) == [
+        {
+            "date": "2024-06-25",
+            "track_genre": "Unknown",
+            "listen_count": 4,
+            "unique_listeners": 1,
+            "total_listening_time": Decimal("0.00"),
+            "avg_listening_time_per_user": Decimal("0.00"),
+            "top_3_songs_per_genre": [],
+        },
+        {
+            "date": "2024-06-25",
+            "track_genre": "pop",
+            "listen_count": 3,
+            "unique_listeners": 2,
+            "total_listening_time": Decimal("1.01"),
+            "avg_listening_time_per_user": Decimal("0.50"),
+            "top_3_songs_per_genre": [song.asDict()],
+            "genre_rank": 1,
+        },
+        {
+            "date": "2024-06-25",
+            "track_genre": "ALL_GENRES",
+            "listen_count": 7,
+            "unique_listeners": 3,
+            "total_listening_time": Decimal("0.50"),
+            "avg_listening_time_per_user": Decimal("0.17"),
+            "top_5_genres_per_day": [{"rank": 1, "track_genre": "pop", "listen_count": 3}],
+            "top_5_countries_per_day": [
+                {"rank": 1, "user_country": "Malta", "listen_count": 4, "unique_listeners": 2}
+            ],
+            "unmatched_track_listens": 3,
+            "unmatched_user_listens": 2,
+        },
+    ]
+
+
+def test_ranks_tie_by_name_have_no_gaps_and_leave_out_unknown() -> None:
+    counts = {"Unknown": 100, "rock": 5, "jazz": 5, "pop": 7, "a": 1, "b": 1, "c": 1}
+    genres = [genre_row(name, count) for name, count in counts.items()]
+    listeners = [listeners_row(name, None, 1, count) for name, count in counts.items()]
+    listeners += [listeners_row("ALL_GENRES", name, 1, count) for name, count in counts.items()]
+    *items, totals = job.day_items("2024-06-25", genres, listeners)
+    ranks = {item["track_genre"]: item.get("genre_rank") for item in items}
+    assert ranks == {"Unknown": None, "pop": 1, "jazz": 2, "rock": 3, "a": 4, "b": 5, "c": 6}
+    for top, name in (("top_5_genres_per_day", "track_genre"), ("top_5_countries_per_day", "user_country")):
+        assert [(row["rank"], row[name]) for row in totals[top]] == [
+            (1, "pop"),
+            (2, "jazz"),
+            (3, "rock"),
+            (4, "a"),
+            (5, "b"),
+        ]
+    assert totals["listen_count"] == totals["unique_listeners"] + 113 == sum(counts.values())
+
+
+def test_items_of_several_days_do_not_mix() -> None:
+    genres = [genre_row("pop", 1, listen_date=NEXT_DAY), genre_row("pop", 2)]
+    listeners = [listeners_row("pop", None, 1, 2), listeners_row("ALL_GENRES", "Malta", 1, 2)]
+    listeners += [Row(**row.asDict() | {"listen_date": NEXT_DAY, "listen_count": 1}) for row in listeners]
+    items = job.kpi_items(genres, listeners)
+    assert [(item["date"], item["track_genre"], item["listen_count"]) for item in items] == [
+        ("2024-06-25", "pop", 2),
+        ("2024-06-25", "ALL_GENRES", 2),
+        ("2024-06-26", "pop", 1),
+        ("2024-06-26", "ALL_GENRES", 1),
+    ]
+
+
+def test_item_is_a_line_of_json_with_exact_decimals() -> None:
+    item = {
+        "track_genre": 'R&B "é"\n',
+        "total_listening_time": job.minutes(10**31 + 300),
+        "top": [{"rank": 1}],
+    }
+    (line,) = job.to_json(item).splitlines(keepends=True)
+    assert line.endswith("}\n")
+    assert json.loads(line, parse_float=Decimal) == item

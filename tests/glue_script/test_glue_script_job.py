@@ -302,6 +302,8 @@ def test_random_batches_agree_with_the_oracle(
     songs = random_songs(random)
     users = [User(f"u{random.randrange(40)}", random.choice([None, *"abcdefg"])) for _ in range(60)]
     accepted: set[Listen] = set()
+    # The job's own settings would take their place.
+    monkeypatch.setattr(glue_script, "SPARK_CONF", {**glue_script.SPARK_CONF, **settings})
     with spark_settings(spark, settings):
         for batch in range(2):
             listens = [random_listen(random) for _ in range(300)]

@@ -1,0 +1,42 @@
+"""The Glue job beside a plain Spark job from CSV, and beside DuckDB from the same Parquet on as many cores.
+
+The time is that of the whole process, start of the JVM included, as a run on Glue has it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from tests.benchmarks import duckdb_job, plain_spark_job
+from tests.benchmarks.glue_process import CORES, glue_command, spark_environment
+from tests.benchmarks.harness import Contender, Measurement, alternate
+from tests.benchmarks.listens_data import count_of, write_run
+
+SIZES = ("34k", "1M", "10M", "50M")
+
+
+def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
+    """Measure a first batch of this many listens over three days."""
+    write_run(folder, count_of(size), with_csv=True)
+    plain, by_duckdb = folder / "plain", folder / "duckdb"
+    duckdb_command = [sys.executable, duckdb_job.__file__, str(folder / "input"), str(by_duckdb), str(CORES)]
+    plain_command = [sys.executable, plain_spark_job.__file__, (folder / "csv").as_uri(), plain.as_uri()]
+    environment = spark_environment(folder)
+    measurements = alternate(
+        "glue_job",
+        size,
+        [
+            Contender("Glue job", glue_command(folder, folder / "history"), environment),
+            Contender("plain Spark from CSV", plain_command, environment),
+            Contender("DuckDB", duckdb_command, prepare=lambda: shutil.rmtree(by_duckdb, ignore_errors=True)),
+        ],
+        repeat,
+    )
+    sizes = {name: sum(f.stat().st_size for f in (folder / name).rglob("*.*")) for name in ("input", "csv")}
+    for measurement in measurements:
+        read = "csv" if "CSV" in measurement.contender else "input"
+        measurement.facts["MB read"] = sizes[read] // 1_000_000
+        measurement.facts["us per listen"] = round(measurement.median_seconds / count_of(size) * 1e6, 2)
+    return measurements

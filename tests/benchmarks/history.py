@@ -1,0 +1,60 @@
+"""The Glue job's time for 1,000 late listens of one day: does it grow with the history, or with its files?
+
+Cases: the same batch with 1, 30 and 365 days of history of the same daily size, and a day whose listens lie
+in 500 small files instead of a few.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tests.benchmarks.glue_process import glue_command, spark_environment
+from tests.benchmarks.harness import Contender, Measurement, alternate
+from tests.benchmarks.listens_data import SEED, count_of, draw_listens, write_day, write_population, write_run
+
+# Listens of each day of the history.
+SIZES = ("100k",)
+BATCH, FEW_FILES, MANY_FILES = 1_000, 4, 500
+DAYS = (365, 30, 1)
+FIRST_DAY = np.datetime64("2024-06-25")
+
+
+def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
+    """Measure a batch of one day beside histories of several lengths, and of several numbers of files."""
+    daily = count_of(size)
+    write_batch(folder, daily)
+    environment = spark_environment(folder)
+    contenders = []
+    for days in DAYS:
+        history = folder / f"history-of-{days}"
+        write_history(history, daily, days, FEW_FILES)
+        contenders.append(Contender(f"{days} days", glue_command(folder, history), environment))
+    measurements = alternate("history", f"{size} listens a day", contenders, repeat)
+    contenders = []
+    for files in (MANY_FILES, FEW_FILES):
+        history = folder / f"history-in-{files}"
+        write_history(history, daily, 1, files)
+        contenders.append(Contender(f"{files} files", glue_command(folder, history), environment))
+    return measurements + alternate("history", f"a day of {size} listens", contenders, repeat)
+
+
+def write_batch(folder: Path, daily: int) -> None:
+    """Write a run of `BATCH` listens of the first day, with the catalogs of the whole day."""
+    write_run(folder, BATCH, users_of=daily, share_of_days=(1.0,))
+
+
+def write_history(folder: Path, daily: int, days: int, files: int) -> None:
+    """Write so many days, the batch's day first, each of the same size and in so many files."""
+    rng = np.random.default_rng(SEED + 1)
+    population = write_population(folder / "catalogs", daily, rng)
+    listens = pa.concat_tables(draw_listens(population, daily, rng, share_of_days=(1.0,)))
+    for day in range(days):
+        later = pc.add(listens["listen_time"], pa.scalar(np.timedelta64(day, "D").astype("timedelta64[us]")))
+        of_day = listens.set_column(2, "listen_time", later.cast(listens["listen_time"].type))
+        for file in range(files):
+            part = of_day.slice(daily * file // files, daily * (file + 1) // files - daily * file // files)
+            write_day(folder / f"listen_date={FIRST_DAY + day}" / f"run-{file:03d}__0.parquet", part)
