@@ -80,7 +80,7 @@ test-containers: $(INSTALLED) ## Build the image and run the DAG in the containe
 	@.venv/bin/python -m pytest tests/containers; status=$$?; \
 		cat .local/test-containers/figures.json 2>/dev/null; exit $$status
 
-bench: $(INSTALLED) ## Measure beside references: make bench [PARTS='ingest glue_job history orchestration'] [SIZES=...] [REPEAT=3]
+bench: $(INSTALLED) ## Measure beside references: make bench [PARTS='ingest glue_job ...'] [SIZES=...] [REPEAT=3]
 	@.venv/bin/python -m tests.benchmarks $(PARTS) $(if $(SIZES),--sizes $(SIZES)) $(if $(REPEAT),--repeat $(REPEAT))
 
 lint: $(INSTALLED) ## Check code style and types, and change nothing

@@ -24,6 +24,8 @@ from helpers.errors import FileRejectedError
 
 # A record must fit into one block; no listening event or song comes near.
 BLOCK_BYTES = 4 * 1024**2
+# Arrow reads up to 32 blocks ahead, so they are no larger than this while lines end in them.
+_USUAL_BLOCK_BYTES = 1024**2
 HEADER_BYTES = 1024**2
 # Arrow reads on without a pause while it meets only malformed records; this bounds what is kept of them.
 MAX_MALFORMED_TOGETHER = 200_000
@@ -75,7 +77,7 @@ class CsvReader:
         self._names = _unique_names(header, columns)
 
     def __iter__(self) -> Iterator[CsvBatch]:
-        """Yield the records in file order, in batches of a few MiB."""
+        """Yield the records in file order, in batches of about a MiB."""
         # A first block of nothing but blank lines would be the end of the file to Arrow.
         while not self._rest.strip(b"\r\n"):
             self._rest = self._stream.read(BLOCK_BYTES)
@@ -131,6 +133,8 @@ class CsvReader:
             convert_options=pa_csv.ConvertOptions(
                 include_columns=self._columns,
                 column_types=records_schema(self._columns),
+                # The stream has seen to it.
+                check_utf8=False,
                 null_values=[],
                 strings_can_be_null=False,
             ),
@@ -175,6 +179,7 @@ class _CheckedStream(io.RawIOBase):
     def __init__(self, stream: BinaryStream) -> None:
         self.failure: Exception | None = None
         self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._is_in_character = False
         self._checked = 0
         self._pushed_back = b""
         start = stream.read(2)
@@ -194,13 +199,16 @@ class _CheckedStream(io.RawIOBase):
             size -= len(chunk)
         return b"".join(chunks)
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = BLOCK_BYTES) -> bytes:
         if self._pushed_back:
             data, self._pushed_back = self._pushed_back, b""
             return data
         try:
-            data = self._source.read(size)
-            self._decoder.decode(data, final=not data)
+            data = self._read_block(size)
+            # ASCII needs no decoding, unless a character was begun before it.
+            if self._is_in_character or not data.isascii() or not data:
+                self._decoder.decode(data, final=not data)
+                self._is_in_character = bool(self._decoder.getstate()[0])
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             self.failure = FileRejectedError(f"the gzip data is truncated or damaged: {error}")
             raise self.failure from error
@@ -215,6 +223,15 @@ class _CheckedStream(io.RawIOBase):
             raise
         self._checked += len(data)
         return bytes(data)
+
+    def _read_block(self, size: int) -> bytes:
+        data: bytes = self._source.read(min(size, _USUAL_BLOCK_BYTES))
+        while b"\n" not in data and b"\r" not in data and len(data) < size:
+            more = self._source.read(min(size - len(data), _USUAL_BLOCK_BYTES))
+            if not more:
+                break
+            data += more
+        return data
 
 
 class _Chained(io.RawIOBase):

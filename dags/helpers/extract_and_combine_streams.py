@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import pyarrow as pa
 
@@ -30,6 +30,13 @@ COMBINED_SCHEMA = pa.schema(
         ("malformed_record", pa.string()),
     ]
 )
+# Read once, and soon: to look for repetitions among ids takes more time than the bytes saved are worth.
+_WRITER_OPTIONS: dict[str, Any] = {
+    "use_dictionary": ["file"],
+    "column_encoding": {"row": "DELTA_BINARY_PACKED"},
+    "compression": {"listen_time": "lz4"},
+    "write_statistics": False,
+}
 
 
 class CombinedPart(TypedDict):
@@ -50,7 +57,7 @@ def extract_and_combine_streams(part: Part, config: PipelineConfig) -> CombinedP
         return CombinedPart(run_key=run_key, part=number, files=0, rows=0)
     manifest = read_manifest(s3, config, run_key)
     outcomes: list[FileOutcome] = []
-    with ParquetSink(COMBINED_SCHEMA) as sink:
+    with ParquetSink(COMBINED_SCHEMA, **_WRITER_OPTIONS) as sink:
         for index in manifest["parts"][number]:
             outcome = _combine_file(s3, config.source_bucket, manifest["streams"][index], index, sink)
             outcomes.append(outcome)

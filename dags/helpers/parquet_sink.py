@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 from pyarrow import parquet as pq
@@ -19,18 +20,28 @@ ROWS_PER_GROUP = 128 * 1024
 class ParquetSink:
     """Collects tables in a local temporary file, in row groups of a useful size, for upload when done."""
 
-    def __init__(self, schema: pa.Schema) -> None:
-        """Open the temporary file; leaving the context removes it."""
+    def __init__(self, schema: pa.Schema, **options: Any) -> None:
+        """Open the temporary file; leaving the context removes it.
+
+        Args:
+            schema: of the tables to come.
+            options: for Arrow's `ParquetWriter`: encodings, compression.
+        """
         self._schema = schema
         self._folder = tempfile.TemporaryDirectory(prefix="music-streaming-")
         self.path = Path(self._folder.name) / "part.parquet"
-        self._writer = pq.ParquetWriter(self.path, schema)
+        self._writer = pq.ParquetWriter(self.path, schema, **options)
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         self._waiting: list[pa.Table] = []
         self._rows_waiting = 0
         self.rows = 0
 
     def write(self, table: pa.Table) -> None:
-        """Add rows, which must have the sink's schema."""
+        """Add rows, which must have the sink's schema.
+
+        They are written by a thread; what goes wrong there is raised by this or a later call.
+        """
         if not table.num_rows:
             return
         self._waiting.append(table)
@@ -47,12 +58,26 @@ class ParquetSink:
     def close(self) -> None:
         """Finish the file; nothing can be written afterwards."""
         self._flush()
+        self._wait()
         self._writer.close()
 
     def _flush(self) -> None:
+        # One row group is written while the next is being collected, and no more: they are all in memory.
+        self._wait()
         if self._waiting:
-            self._writer.write_table(pa.concat_tables(self._waiting))
+            self._writing = self._thread.submit(self._write_row_group, self._waiting)
         self._waiting, self._rows_waiting = [], 0
+
+    def _write_row_group(self, tables: list[pa.Table]) -> None:
+        self._writer.write_table(pa.concat_tables(tables))
+        tables.clear()
+        # Arrow's allocators keep what is freed: several times what is in use at once.
+        pa.default_memory_pool().release_unused()
+
+    def _wait(self) -> None:
+        if self._writing:
+            self._writing.result()
+        self._writing = None
 
     def __enter__(self) -> Self:
         return self
@@ -60,5 +85,8 @@ class ParquetSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
-        self._folder.cleanup()
+        try:
+            self._thread.shutdown()
+            self._writer.close()
+        finally:
+            self._folder.cleanup()

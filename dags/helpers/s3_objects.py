@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 # CopyObject takes up to 5 GB and keeps the ETag; only what is larger needs a multipart copy.
 MULTIPART_COPY_ABOVE = 5 * 1024**3
-_COPY_CONFIG = TransferConfig(multipart_threshold=MULTIPART_COPY_ABOVE, multipart_chunksize=512 * 1024**2)
+COPY_CONFIG = TransferConfig(multipart_threshold=MULTIPART_COPY_ABOVE, multipart_chunksize=512 * 1024**2)
 
 MISSING = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound"})
 PRECONDITION_FAILED = frozenset({"412", "PreconditionFailed"})
@@ -141,7 +141,7 @@ def copy_verified(
         Bucket=destination[0],
         Key=destination[1],
         ExtraArgs=extra_args,
-        Config=_COPY_CONFIG,
+        Config=COPY_CONFIG,
     )
     if not _same_content(s3, source, destination):
         raise ReconciliationError(

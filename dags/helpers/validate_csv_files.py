@@ -6,13 +6,14 @@ import csv
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from pyarrow import compute as pc
@@ -39,10 +40,24 @@ REJECTED_COLUMNS = ["source_file", "row", "reason", *STREAM_COLUMNS, "malformed_
 # ISO 8601 date and time, a blank or T between; up to 6 fraction digits; an offset or none.
 _LISTEN_TIME_PATTERN = r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}(:?\d{2})?)?$"
 _OFFSET_PATTERN = r"(Z|[+-]\d{2}(:?\d{2})?)$"
+# The commonest form, as far as it is right in every year, from 1970 to 2199.
+_PLAIN_TIME_PATTERN = (
+    r"^(?:19[7-9]|2[01]\d)\d-"
+    r"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+    r" (?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d$"
+)
 # Outside these years a time is a fault of the sender's clock or format, not a listen.
 _EARLIEST = pd.Timestamp("1970-01-01", tz="UTC")
 _LATEST = pd.Timestamp("2200-01-01", tz="UTC")
 _SAMPLE_ROWS = 10
+_DOUBTFUL_ROWS = 16 * 1024
+# As for the combined records; Spark reads it once.
+_WRITER_OPTIONS: dict[str, Any] = {
+    "use_dictionary": ["file"],
+    "column_encoding": {"listen_time": "DELTA_BINARY_PACKED"},
+    "compression": "none",
+    "write_statistics": ["file", "listen_time"],
+}
 
 
 class ValidatedPart(TypedDict):
@@ -75,14 +90,14 @@ def validate_csv_files(combined: CombinedPart, config: PipelineConfig) -> Valida
     with tempfile.TemporaryDirectory(prefix="music-streaming-") as folder:
         path = Path(folder) / "combined.parquet"
         s3.download_file(bucket, part_key(run_key, "combined", number, "parquet"), str(path))
-        with ParquetSink(VALID_SCHEMA) as valid, ParquetSink(REJECTED_SCHEMA) as rejected:
+        with ParquetSink(VALID_SCHEMA, **_WRITER_OPTIONS) as valid, ParquetSink(REJECTED_SCHEMA) as rejected:
             outcomes = split_records(path, outcomes, config.max_rejected_fraction, valid, rejected)
             valid.close()
             rejected.close()
             accepted = {outcome["index"] for outcome in outcomes if outcome["disposition"] == "archive"}
             key = part_key(run_key, "validated", number, "parquet")
             if any(outcome["disposition"] == "quarantine" and outcome["rows"] for outcome in outcomes):
-                with ParquetSink(VALID_SCHEMA) as kept:
+                with ParquetSink(VALID_SCHEMA, **_WRITER_OPTIONS) as kept:
                     for table in _tables(valid.path, accepted):
                         kept.write(table)
                     kept.upload(s3, bucket, key)
@@ -119,18 +134,78 @@ def split_records(
     """
     readable = {outcome["index"] for outcome in outcomes if outcome["disposition"] == "archive"}
     reasons: Counter[tuple[int, str]] = Counter()
-    for table in _tables(combined, readable):
-        records = table.to_pandas(types_mapper=pd.ArrowDtype)
+    for doubtful in _gathered(_doubtful_records(_tables(combined, readable), valid)):
+        records = doubtful.to_pandas(types_mapper=pd.ArrowDtype)
         checked = check_rows(records)
         bad = checked["reason"].notna()
-        if not bad.any():
-            valid.write(_to_table(checked, VALID_SCHEMA))
-            continue
         valid.write(_to_table(checked[~bad], VALID_SCHEMA))
         rejected_rows = records[bad].assign(reason=checked.loc[bad, "reason"])
         rejected.write(_to_table(rejected_rows, REJECTED_SCHEMA))
         reasons.update(zip(rejected_rows["file"], rejected_rows["reason"], strict=True))
     return [_counted(outcome, reasons, max_rejected_fraction) for outcome in outcomes]
+
+
+def _doubtful_records(tables: Iterable[pa.Table], valid: ParquetSink) -> Iterator[pa.Table]:
+    for table in tables:
+        plain, doubtful = split_plain_rows(table)
+        valid.write(plain)
+        yield doubtful
+
+
+def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the rows of the tables in larger pieces, since a look at few rows takes as long as at many."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(table.num_rows for table in waiting) >= _DOUBTFUL_ROWS:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if any(table.num_rows for table in waiting):
+        yield pa.concat_tables(waiting)
+
+
+def split_plain_rows(records: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Split combined records into those that are valid at a glance and those that need a closer look.
+
+    A glance takes in whole columns at once. Plain rows are of `VALID_SCHEMA`; they have both ids, no NUL, and
+    a time like `2024-06-25 17:43:13`. The others, bad or valid, are records as they came.
+    """
+    file, texts = records["file"], records["listen_time"]
+    user_id, track_id = (pc.utf8_trim_whitespace(records[name]) for name in ("user_id", "track_id"))
+    has_ids = pc.and_(pc.not_equal(user_id, ""), pc.not_equal(track_id, ""))
+    nul = _with_nul(user_id) | _with_nul(track_id)
+    listen_time = _cast_plain_times(texts)
+    if listen_time is not None and not nul.any() and pc.all(has_ids, skip_nulls=False).as_py():
+        plain = pa.Table.from_arrays([file, user_id, track_id, listen_time], schema=VALID_SCHEMA)
+        return plain, records.schema.empty_table()
+    is_plain = pc.fill_null(pc.and_(has_ids, pc.match_substring_regex(texts, _PLAIN_TIME_PATTERN)), False)
+    is_plain = pc.and_(is_plain, pa.array(~nul))
+    columns = [column.filter(is_plain) for column in (file, user_id, track_id, texts)]
+    columns[3] = columns[3].cast(pa.timestamp("us")).cast(LISTEN_TIME)
+    return pa.Table.from_arrays(columns, schema=VALID_SCHEMA), records.filter(pc.invert(is_plain))
+
+
+def _cast_plain_times(texts: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return the instants of texts that are all like `2024-06-25 17:43:13`, or None."""
+    times = _cast(texts, pa.timestamp("us")) if _all_have_length(texts, 19) else None
+    if times is None or not len(times):
+        return times
+    instants = times.cast(LISTEN_TIME)
+    limits = pc.min_max(instants)
+    return instants if _EARLIEST <= limits["min"].as_py() <= limits["max"].as_py() < _LATEST else None
+
+
+def _with_nul(texts: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Tell of each text whether a NUL is in it, by one look at all bytes together."""
+    array = texts.combine_chunks()
+    found = np.zeros(len(array), np.bool_)
+    _, offsets, data = array.buffers()
+    if len(array) and data is not None:
+        nuls = np.flatnonzero(np.frombuffer(data, np.uint8) == 0)
+        ends = np.frombuffer(offsets, np.int32)[array.offset + 1 :]
+        rows = np.searchsorted(ends, nuls, side="right")
+        found[rows[rows < len(array)]] = True
+    return found
 
 
 def check_rows(records: pd.DataFrame) -> pd.DataFrame:

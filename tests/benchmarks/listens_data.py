@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,12 @@ ROWS_PER_CHUNK, ROWS_PER_PART, ROWS_PER_GROUP = 1_000_000, 4_000_000, 128 * 1024
 LISTENS = pa.schema(
     [("user_id", pa.string()), ("track_id", pa.string()), ("listen_time", pa.timestamp("us", tz="UTC"))]
 )
+# As the ingest writes them.
+WRITER_OPTIONS: dict[str, Any] = {
+    "use_dictionary": False,
+    "column_encoding": {"listen_time": "DELTA_BINARY_PACKED"},
+    "compression": "none",
+}
 SONG_TYPES = {
     "track_id": pa.string(),
     "track_name": pa.string(),
@@ -137,7 +144,7 @@ def write_run(
             objects.append(f"listens/part-{len(objects):05d}.parquet")
             if writer:
                 writer.close()
-            writer = pq.ParquetWriter(source / objects[-1], LISTENS)
+            writer = pq.ParquetWriter(source / objects[-1], LISTENS, **WRITER_OPTIONS)
         assert writer
         writer.write_table(table, row_group_size=ROWS_PER_GROUP)
         if with_csv:

@@ -152,6 +152,63 @@ def test_unusable_file_is_rejected_with_the_reason(data: bytes, message: str) ->
         read_file(data)
 
 
+class Pieces:
+    """Gives the pieces one a read, as a connection does."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = list(pieces)
+
+    def read(self, _: int, /) -> bytes:
+        return self._pieces.pop(0) if self._pieces else b""
+
+
+CHARACTERS = "1,ä€😀,x\n2,plain,y\n".encode()
+
+
+@pytest.mark.parametrize("cut", range(1, len(CHARACTERS)))
+def test_character_may_begin_in_one_piece_and_end_in_another(
+    cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_reader, "HEADER_BYTES", len(HEADER))
+
+    reader = CsvReader(Pieces(HEADER, CHARACTERS[:cut], CHARACTERS[cut:]), STREAM_COLUMNS)
+
+    tracks = [track for batch in reader for track in batch.records["track_id"].to_pylist()]
+    assert tracks == ["ä€😀", "plain"]
+
+
+@pytest.mark.parametrize("begun", [b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98"], ids=repr)
+@pytest.mark.parametrize("rest", [b"a,x\n2,b,y\n", b""], ids=["ASCII follows", "the end follows"])
+def test_character_that_a_piece_begins_and_none_ends_rejects_the_file(
+    begun: bytes, rest: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_reader, "HEADER_BYTES", len(HEADER))
+
+    reader = CsvReader(Pieces(HEADER, b"1,a,x\n2," + begun, rest), STREAM_COLUMNS)
+
+    with pytest.raises(FileRejectedError, match="not UTF-8: byte 0x"):
+        list(reader)
+
+
+# Overlong, a surrogate, beyond the last character, a continuation without a start.
+@pytest.mark.parametrize("wrong", [b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\x80"], ids=repr)
+@pytest.mark.parametrize("is_zipped", [False, True], ids=["plain", "gzip"])
+@pytest.mark.usefixtures("small_blocks")
+def test_no_record_of_wrong_utf8_comes_through(wrong: bytes, is_zipped: bool) -> None:
+    data = HEADER + b"1,good,x\n" * 500 + b"2," + wrong + b",y\n" + b"3,good,z\n" * 500
+    reader = CsvReader(io.BytesIO(gzip.compress(data) if is_zipped else data), STREAM_COLUMNS)
+    tracks: set[str] = set()
+
+    def read_all() -> None:
+        for batch in reader:
+            tracks.update(batch.records["track_id"].to_pylist())
+
+    with pytest.raises(FileRejectedError, match=f"not UTF-8: byte 0x{wrong[0]:02x} near offset 45"):
+        read_all()
+
+    assert tracks <= {"good"}
+
+
 def test_records_with_another_number_of_fields_are_told_with_number_and_text() -> None:
     data = HEADER + b'1,a\n\n2,b,y\n3,c,z,"1,\n2"\n4,d,z\nno comma\n'
 

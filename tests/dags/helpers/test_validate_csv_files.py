@@ -6,9 +6,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 from pipeline_support import BAD, DAY, GOOD, RUN_ID, RUN_KEY, Pipeline, read_parquet, streams
 
+from helpers import parquet_sink
+from helpers import validate_csv_files as validation
 from helpers.config import STREAM_COLUMNS
 from helpers.csv_reader import CsvReader
 from helpers.errors import ReconciliationError
@@ -22,6 +26,7 @@ from helpers.validate_csv_files import (
     VALID_SCHEMA,
     check_rows,
     parse_listen_times,
+    split_plain_rows,
     validate_csv_files,
 )
 
@@ -208,6 +213,71 @@ class TestCheckRows:
 
         assert checked.loc[0, ["user_id", "track_id"]].tolist() == [text, text]
         assert checked["reason"].isna().all()
+
+
+ids = st.one_of(st.just("a"), st.sampled_from(["", " ", "\u3000", "\0", "a\0b", " a ", "ä", "a\tb", None]))
+times = st.one_of(
+    st.just("2024-06-25 17:43:13"), st.sampled_from([*GOOD_TIMES, *BAD_TIMES, None, "2024-06-25 17:43:1\0"])
+)
+
+
+class TestSplitPlainRows:
+    @given(st.lists(st.tuples(ids, ids, times), max_size=8), st.integers(0, 3), st.booleans())
+    def test_glance_tells_the_same_as_the_closer_look(
+        self, rows: list[tuple[str | None, str | None, str | None]], skipped: int, in_chunks: bool
+    ) -> None:
+        records = pa.Table.from_pylist(
+            [record(n, *row) for n, row in enumerate(rows)], schema=COMBINED_SCHEMA
+        )
+        if in_chunks:
+            records = pa.concat_tables([records.slice(0, 2), records.slice(2)])
+        records = records.slice(skipped)
+
+        plain, doubtful = split_plain_rows(records)
+
+        checked = check_rows(records.to_pandas(types_mapper=pd.ArrowDtype))
+        valid = checked[checked["reason"].isna()]
+        is_doubtful = valid["row"].isin(doubtful["row"].to_pylist())
+        assert plain.schema == VALID_SCHEMA
+        assert plain.num_rows + doubtful.num_rows == records.num_rows
+        assert (
+            plain.to_pylist()
+            == pa.Table.from_pandas(
+                valid.loc[~is_doubtful, VALID_SCHEMA.names], schema=VALID_SCHEMA, preserve_index=False
+            ).to_pylist()
+        )
+        assert doubtful.to_pylist() == [
+            row for row in records.to_pylist() if row["row"] in set(doubtful["row"].to_pylist())
+        ]
+
+    def test_clean_rows_need_no_closer_look(self) -> None:
+        rows = [record(number, "1", "a", "2024-06-25 17:43:13") for number in range(3)]
+        records = pa.Table.from_pylist(rows, schema=COMBINED_SCHEMA)
+
+        plain, doubtful = split_plain_rows(records)
+
+        assert plain.num_rows == 3
+        assert doubtful.num_rows == 0
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            ("", "a", "2024-06-25 17:43:13"),
+            ("1", "a\0", "2024-06-25 17:43:13"),
+            ("1", "a", "2024-06-31 17:43:13"),
+            ("1", "a", "2200-01-01 00:00:00"),
+            (None, None, None),
+        ],
+        ids=repr,
+    )
+    def test_bad_row_alone_needs_a_closer_look(self, bad: tuple[str | None, ...]) -> None:
+        good = ("1", "a", "2024-06-25 17:43:13")
+        rows = [record(number, *row) for number, row in enumerate([good, bad, good])]
+
+        plain, doubtful = split_plain_rows(pa.Table.from_pylist(rows, schema=COMBINED_SCHEMA))
+
+        assert plain["user_id"].to_pylist() == ["1", "1"]
+        assert doubtful["row"].to_pylist() == [1]
 
 
 def validate(pipeline: Pipeline) -> Any:
@@ -425,6 +495,29 @@ class TestValidateCsvFiles:
             ("streams/b.csv", "101"),
             ("streams/b.csv", "102"),
         ]
+
+    def test_bad_rows_all_over_a_part_are_looked_at_together_and_none_is_lost(
+        self, lenient: Pipeline, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(validation, "ROWS_PER_GROUP", 5)
+        monkeypatch.setattr(parquet_sink, "ROWS_PER_GROUP", 5)
+        monkeypatch.setattr(validation, "_DOUBTFUL_ROWS", 6)
+        looks: list[int] = []
+        monkeypatch.setattr(
+            validation, "check_rows", lambda records: looks.append(len(records)) or check_rows(records)
+        )
+        lenient.upload_catalogs()
+        rows = [f"{n},a,{'yesterday' if n % 3 == 0 else '2024-06-25 17:43:13'}" for n in range(1, 51)]
+        lenient.upload("streams/a.csv", streams(*rows[:20]))
+        lenient.upload("streams/b.csv", streams(*rows[20:]))
+
+        part = validate(lenient)
+
+        assert (part["valid"], part["rejected"]) == (34, 16)
+        assert {row[1] for row in valid_rows(lenient)} == {str(n) for n in range(1, 51) if n % 3}
+        assert {row["user_id"] for row in rejected_rows(lenient)} == {str(n) for n in range(3, 51, 3)}
+        assert sum(looks) == 16
+        assert all(count >= 6 for count in looks[:-1])
 
     def test_retry_gives_the_same(self, lenient: Pipeline) -> None:
         lenient.upload_catalogs()
