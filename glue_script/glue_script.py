@@ -53,6 +53,11 @@ SPARK_CONF: dict[str, Any] = {
     "spark.sql.adaptive.enabled": "true",
     # Ids hardly compress, and compressing them takes as long as all of the deduplication.
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
+    # Small enough that no core waits long for the last of few large files.
+    "spark.sql.files.maxPartitionBytes": "32MB",
+    # Days of hundreds of small files: some tens of them a task, when they are listed and when they are read.
+    "spark.sql.files.openCostInBytes": "1MB",
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "32",
     # Up to some million tracks, so that all listens need not be shuffled to meet them.
     "spark.sql.autoBroadcastJoinThreshold": "128MB",
     # A task writes few days, for which Spark would sort all their listens.
@@ -61,8 +66,8 @@ SPARK_CONF: dict[str, Any] = {
 # Parquet bytes per shuffle partition, some hundred thousand listens. Larger ones would not fit a task's
 # memory; in smaller ones tracks hardly repeat, so that counting them before a shuffle would save nothing.
 PARTITION_BYTES = 8 * 1024 * 1024
-# So a file of a large day has some 32 MB.
-PARTITIONS_PER_FILE = 4
+# So a file of a large day has some tens of MB: its ids take a third of the bytes that they have in the input.
+PARTITIONS_PER_FILE = 8
 # Bits of a `long` that each stand for a genre.
 GENRES_PER_WORD = 63
 
@@ -165,15 +170,15 @@ def row_number(within: Sequence[str], order: Sequence[str | Column]) -> Column:
 def unique_songs(songs: DataFrame) -> DataFrame:
     """Make the songs unique by track and genre, the first row wins; missing text becomes `Unknown`.
 
-    `track` numbers the tracks, not without gaps; `is_first` marks a track's first row over all its genres.
+    `track` numbers the tracks, with gaps; `is_first` marks a track's first row over all its genres.
     """
     # One shuffle by track serves both windows.
     return (
         songs.repartition("track_id")
         .fillna(UNKNOWN, ["track_genre", "track_name", "artists"])
-        .withColumn("song", row_number(["track_id", "track_genre"], ["row_id"]))
+        .withColumn("nth", row_number(["track_id", "track_genre"], ["row_id"]))
         .withColumn("track", F.min("row_id").over(Window.partitionBy("track_id")))
-        .where(F.col("song") == 1)
+        .where(F.col("nth") == 1)
         .withColumn("is_first", F.col("row_id") == F.col("track"))
         .select("track_id", "track_genre", "track_name", "artists", "duration_ms", "is_first", "track")
     )
@@ -190,14 +195,13 @@ def genre_masks(songs: DataFrame) -> DataFrame:
     names = [UNKNOWN, *sorted(found - {UNKNOWN})]
     words = range(math.ceil(len(names) / GENRES_PER_WORD))
     rows = [
-        {"track_genre": name} | {f"mask_{word}": 1 << bit if word == at else 0 for word in words}
+        {"track_genre": name, f"mask_{number // GENRES_PER_WORD}": 1 << number % GENRES_PER_WORD}
         for number, name in enumerate(names)
-        for at, bit in [divmod(number, GENRES_PER_WORD)]
     ]
     schema = ",".join(["track_genre:string", *(f"mask_{word}:bigint" for word in words)])
     # Unlike the rows of `createDataFrame`, those of a literal are known to be few enough to be broadcast.
     literal = F.from_json(F.lit(json.dumps(rows)), f"array<struct<{schema}>>")
-    return songs.sparkSession.range(1).select(F.inline(literal))
+    return songs.sparkSession.range(1).select(F.inline(literal)).fillna(0)
 
 
 def track_masks(songs: DataFrame, genres: DataFrame) -> DataFrame:
@@ -211,6 +215,7 @@ def track_masks(songs: DataFrame, genres: DataFrame) -> DataFrame:
 
 
 def mask_columns(frame: DataFrame) -> list[str]:
+    """Return the names of the columns that hold genres as bits."""
     return [name for name in frame.columns if name.startswith("mask_")]
 
 
@@ -334,7 +339,7 @@ def listener_counts(user_listens: DataFrame, genres: DataFrame) -> DataFrame:
 def minutes(total_ms: int, shared_by: int = 1) -> Decimal:
     """Return `total_ms / shared_by` in minutes with 2 decimals, half up, rounded once from exact integers."""
     hundredths = (total_ms * 2 + shared_by * 600) // (shared_by * 1200)
-    return Decimal(f"{hundredths // 100}.{hundredths % 100:02}")
+    return Decimal(f"{hundredths}e-2")
 
 
 def rank_by_listens(groups: Iterable[Row], name: str) -> list[Row]:
@@ -679,6 +684,8 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
 
         rows_read = count_rows(read_parquet(spark, LISTENS_SCHEMA, tables["listens"].uris))
         days = sorted(args.REPROCESS_DATES.union(rows_read))
+        if not days:
+            raise ValueError(f"nothing to do: the listens in {source.uri(MANIFEST)} have no rows")
         seen = {day: history.sizes(f"listen_date={day}/*.parquet") for day in days}
         parts = plan_parts(day_sizes(rows_read, tables["listens"].size, seen))
         partitions = parts[days[-1]].stop

@@ -22,9 +22,9 @@ from pyarrow import csv as pa_csv
 
 from helpers.errors import FileRejectedError
 
-# A record must fit into one block; no listening event or song comes near.
+# A record must fit into one block; no listening event or song comes near. A block is as large as this only
+# where no line ends in a smaller one, since Arrow reads up to 32 blocks ahead and keeps them in memory.
 BLOCK_BYTES = 4 * 1024**2
-# Arrow reads up to 32 blocks ahead, so they are no larger than this while lines end in them.
 _USUAL_BLOCK_BYTES = 1024**2
 HEADER_BYTES = 1024**2
 # Arrow reads on without a pause while it meets only malformed records; this bounds what is kept of them.

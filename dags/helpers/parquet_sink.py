@@ -27,7 +27,6 @@ class ParquetSink:
             schema: of the tables to come.
             options: for Arrow's `ParquetWriter`: encodings, compression.
         """
-        self._schema = schema
         self._folder = tempfile.TemporaryDirectory(prefix="music-streaming-")
         self.path = Path(self._folder.name) / "part.parquet"
         self._writer = pq.ParquetWriter(self.path, schema, **options)

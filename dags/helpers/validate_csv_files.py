@@ -191,8 +191,10 @@ def _cast_plain_times(texts: pa.ChunkedArray) -> pa.ChunkedArray | None:
     if times is None or not len(times):
         return times
     instants = times.cast(LISTEN_TIME)
-    limits = pc.min_max(instants)
-    return instants if _EARLIEST <= limits["min"].as_py() <= limits["max"].as_py() < _LATEST else None
+    # In Arrow, which knows years that Python's datetime does not.
+    limits = (pa.scalar(limit, LISTEN_TIME) for limit in (_EARLIEST, _LATEST))
+    plausible = pc.and_(pc.greater_equal(instants, next(limits)), pc.less(instants, next(limits)))
+    return instants if pc.all(plausible).as_py() else None
 
 
 def _with_nul(texts: pa.ChunkedArray) -> npt.NDArray[np.bool_]:

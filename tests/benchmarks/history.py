@@ -49,9 +49,10 @@ def write_batch(folder: Path, daily: int) -> None:
 
 def write_history(folder: Path, daily: int, days: int, files: int) -> None:
     """Write so many days, the batch's day first, each of the same size and in so many files."""
-    rng = np.random.default_rng(SEED + 1)
-    population = write_population(folder / "catalogs", daily, rng)
-    listens = pa.concat_tables(draw_listens(population, daily, rng, share_of_days=(1.0,)))
+    # The batch's catalogs, but other listens.
+    population = write_population(folder / "catalogs", daily, np.random.default_rng(SEED))
+    draw = np.random.default_rng(SEED + 1)
+    listens = pa.concat_tables(draw_listens(population, daily, draw, share_of_days=(1.0,)))
     for day in range(days):
         later = pc.add(listens["listen_time"], pa.scalar(np.timedelta64(day, "D").astype("timedelta64[us]")))
         of_day = listens.set_column(2, "listen_time", later.cast(listens["listen_time"].type))

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 
 def main(source: str, output: str) -> None:
+    """Compute genres, songs and countries by day from the folders of CSV files, and write them as JSON."""
     spark = SparkSession.builder.appName("plain_spark_job").getOrCreate()
 
     def read(name: str):  # type: ignore[no-untyped-def]

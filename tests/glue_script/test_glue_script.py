@@ -303,6 +303,7 @@ def test_users_of_a_day_are_spread_evenly_over_its_parts_alone(spark: SparkSessi
         pytest.param(299_999_999, 1_000_000, "0.00", id="not-rounded-to-six-digits-first"),
         pytest.param(10**31 + 300, 1, "166666666666666666666666666.67", id="far-beyond-64-bits"),
         pytest.param(0, 4, "0.00", id="no-time"),
+        pytest.param(-90_000, 1, "-1.50", id="below-zero"),
     ],
 )
 def test_minutes_are_rounded_half_up_once(total_ms: int, shared_by: int, expected: str) -> None:

@@ -257,14 +257,13 @@ def test_failed_rerun_leaves_no_summary_of_an_earlier_attempt(job: JobFolder) ->
 
 
 def test_large_day_is_written_to_several_files_and_a_small_one_to_one(
-    job: JobFolder, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(glue_script, "PARTITION_BYTES", 20_000)
+    monkeypatch.setattr(glue_script, "PARTITION_BYTES", 5_000)
     large = [listen(f"u{number}", "t1", f"{DAY} 12:00:00") for number in range(20_000)]
     small = [listen(f"u{number}", "t1", "2024-06-20 12:00:00") for number in range(20)]
-    with spark_settings(spark, {"spark.sql.adaptive.advisoryPartitionSizeInBytes": "50000"}):
-        job.write_input([*large, *small])
-        job.run()
+    job.write_input([*large, *small])
+    job.run()
     files = Counter(name.split("/")[1] for name in job.added_objects())
     assert files["listen_date=2024-06-20"] == 1
     assert 1 < files[f"listen_date={DAY}"] < 20
@@ -401,6 +400,37 @@ def test_history_in_the_wrong_folder_is_refused(job: JobFolder) -> None:
     (job.history / f"listen_date={DAY}").rename(job.history / "listen_date=2024-06-26")
     job.write_input([listen("u1", "t1", "2024-06-26 00:00:00")])
     with pytest.raises(ValueError, match="history of 2024-06-26 holds listens of 2024-06-25"):
+        job.run()
+
+
+def test_stray_listen_is_refused_where_days_have_several_partitions(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(glue_script, "PARTITION_BYTES", 1_000)
+    job.write_history("other__0.parquet", [A])
+    (job.history / f"listen_date={DAY}").rename(job.history / "listen_date=2024-06-27")
+    job.write_input([listen("u1", "t1", "2024-06-27 00:00:00"), listen("u1", "t1", "2024-06-29 00:00:00")])
+    with pytest.raises(ValueError, match=f"holds listens of {DAY}: move them"):
+        job.run()
+
+
+def test_days_far_apart_are_computed_in_partitions_of_their_own(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(glue_script, "PARTITION_BYTES", 1_000)
+    days = ("2023-01-01", "2024-02-29", DAY)
+    rows = [listen(f"u{number}", "t1", f"{day} 12:00:00") for day in days for number in range(50)]
+    job.write_history("other__0.parquet", rows)
+    job.write_input()
+    job.run(reprocess_dates="2023-01-01,2024-06-20," + DAY)
+    totals = {day: counts["total"] for day, counts in job.summary()["days"].items()}
+    assert totals == {"2023-01-01": 50, "2024-06-20": 0, DAY: 50}
+    assert {day for day, _ in job.items()} == {"2023-01-01", DAY}
+
+
+def test_input_without_rows_is_refused(job: JobFolder) -> None:
+    job.write_input([])
+    with pytest.raises(ValueError, match=r"nothing to do: the listens in .*manifest.json have no rows"):
         job.run()
 
 
