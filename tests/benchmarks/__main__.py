@@ -66,7 +66,10 @@ def main() -> None:
         part = cast(Part, importlib.import_module(f"tests.benchmarks.{name}"))
         for size in options.sizes or part.SIZES:
             with tempfile.TemporaryDirectory(prefix="music-streaming-bench-") as folder:
-                measured = part.measure(size, options.repeat, Path(folder))
+                try:
+                    measured = part.measure(size, options.repeat, Path(folder))
+                except ValueError as error:
+                    parser.error(str(error))
             console.print(table_of(measured))
             measurements += measured
             # After each size, for a long run may be cut off.

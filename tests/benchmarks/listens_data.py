@@ -9,6 +9,7 @@ about one in 200 of such a track.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +62,15 @@ class Population:
 
 
 def count_of(size: str) -> int:
-    """Return the number of listens that a size such as `34k` or `10M` names."""
-    units = {"k": 1_000, "M": 1_000_000}
-    return int(size[:-1]) * units[size[-1]] if size[-1] in units else int(size)
+    """Return the number of listens that a size such as `34k` or `10M` names.
+
+    Raises:
+        ValueError: it names none.
+    """
+    match = re.fullmatch(r"([1-9]\d*)([kM]?)", size)
+    if not match:
+        raise ValueError(f"{size!r} is no number of listens; write one like 500, 34k or 10M")
+    return int(match[1]) * {"": 1, "k": 1_000, "M": 1_000_000}[match[2]]
 
 
 def write_population(

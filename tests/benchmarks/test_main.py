@@ -1,0 +1,64 @@
+"""The command `make bench`: its table, its JSON, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.benchmarks import __main__ as bench
+from tests.benchmarks.harness import Measurement
+
+MEASUREMENTS = [
+    Measurement("part", "case", "ours", [1.0, 9.0, 2.0], [10.0, 30.0, 20.0], {"rows": 5}),
+    Measurement("part", "case", "theirs", [4.0], [1.0]),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "no part nothing; there are: ingest, glue_job"),
+        (["ingest", "--repeat", "0"], "--repeat must be 1 or more"),
+        (["glue_job", "--sizes", "10X"], "'10X' is no number of listens; write one like 500, 34k or 10M"),
+        (["history", "--sizes", "0"], "'0' is no number of listens"),
+        (["ingest", "--sizes", "5XB"], "'5XB' is no size; write a number above 0 with KB, MB or GB"),
+        (["orchestration", "--sizes", "0"], "0 is no number of files from 1 to"),
+        (["kpi_writer", "--sizes", "week"], "week is no number of days"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_with_the_reason(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments, "--json", str(tmp_path / "figures.json")])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr("logging.disable", lambda level: None)
+    with pytest.raises(SystemExit, match="2"):
+        bench.main()
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "figures.json").exists()
+
+
+def test_table_has_medians_most_memory_and_the_ratio_of_the_first_contender() -> None:
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(bench.table_of(MEASUREMENTS))
+    rows = [line.split("│")[1:-1] for line in console.export_text().splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["case", "ours", "2.00", "1.00", "30", "rows 5"],
+        ["case", "theirs", "4.00", "0.50", "1", ""],
+    ]
+
+
+def test_json_has_every_single_run(tmp_path: Path) -> None:
+    bench.write_json(MEASUREMENTS, tmp_path / "new" / "figures.json")
+    written = json.loads((tmp_path / "new" / "figures.json").read_text())
+    assert [row["seconds"] for row in written["measurements"]] == [[1.0, 9.0, 2.0], [4.0]]
+    assert written["machine"]["cores"] >= 1
