@@ -155,12 +155,15 @@ def _doubtful_records(tables: Iterable[pa.Table], valid: ParquetSink) -> Iterato
 def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Yield the rows of the tables in larger pieces, since a look at few rows takes as long as at many."""
     waiting: list[pa.Table] = []
+    rows = 0
     for table in tables:
-        waiting.append(table)
-        if sum(table.num_rows for table in waiting) >= _DOUBTFUL_ROWS:
+        if table.num_rows:
+            waiting.append(table)
+            rows += table.num_rows
+        if rows >= _DOUBTFUL_ROWS:
             yield pa.concat_tables(waiting)
-            waiting = []
-    if any(table.num_rows for table in waiting):
+            waiting, rows = [], 0
+    if waiting:
         yield pa.concat_tables(waiting)
 
 
@@ -187,14 +190,11 @@ def split_plain_rows(records: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 def _cast_plain_times(texts: pa.ChunkedArray) -> pa.ChunkedArray | None:
     """Return the instants of texts that are all like `2024-06-25 17:43:13`, or None."""
-    times = _cast(texts, pa.timestamp("us")) if _all_have_length(texts, 19) else None
-    if times is None or not len(times):
-        return times
+    times = _cast_if_19_long(texts)
+    if times is None:
+        return None
     instants = times.cast(LISTEN_TIME)
-    # In Arrow, which knows years that Python's datetime does not.
-    limits = (pa.scalar(limit, LISTEN_TIME) for limit in (_EARLIEST, _LATEST))
-    plausible = pc.and_(pc.greater_equal(instants, next(limits)), pc.less(instants, next(limits)))
-    return instants if pc.all(plausible).as_py() else None
+    return instants if pc.all(_is_plausible(instants)).as_py() else None
 
 
 def _with_nul(texts: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
@@ -238,7 +238,7 @@ def parse_listen_times(texts: pd.Series[Any]) -> pd.Series[Any]:
     `YYYY-MM-DD HH:MM:SS` or ISO 8601 with `T`, up to 6 fraction digits and an offset; no offset means UTC.
     """
     strings = pa.array(texts, pa.string())
-    times = _cast(strings, pa.timestamp("us")) if _all_have_length(strings, 19) else None
+    times = _cast_if_19_long(strings)
     if times is None:
         well_formed = pc.match_substring_regex(strings, _LISTEN_TIME_PATTERN)
         candidates = pc.if_else(well_formed, strings, pa.scalar(None, pa.string()))
@@ -249,9 +249,9 @@ def parse_listen_times(texts: pd.Series[Any]) -> pd.Series[Any]:
             candidates = pc.if_else(pc.match_substring_regex(candidates, _OFFSET_PATTERN), candidates, in_utc)
             parsed = pd.to_datetime(candidates.to_pandas(), format="ISO8601", utc=True, errors="coerce")
             times = pa.array(parsed.dt.as_unit("us"), LISTEN_TIME)
-    instants = pd.Series(times.cast(LISTEN_TIME), index=texts.index, dtype=pd.ArrowDtype(LISTEN_TIME))
-    plausible = ((instants >= _EARLIEST) & (instants < _LATEST)).fillna(False)
-    return instants if plausible.all() else instants.where(plausible)
+    instants = times.cast(LISTEN_TIME)
+    instants = pc.if_else(_is_plausible(instants), instants, pa.scalar(None, LISTEN_TIME))
+    return pd.Series(instants, index=texts.index, dtype=pd.ArrowDtype(LISTEN_TIME))
 
 
 def _cast(strings: pa.Array, kind: pa.DataType) -> pa.Array | None:
@@ -260,8 +260,16 @@ def _cast(strings: pa.Array, kind: pa.DataType) -> pa.Array | None:
     return None
 
 
-def _all_have_length(strings: pa.Array, length: int) -> bool:
-    return bool(pc.all(pc.equal(pc.binary_length(strings), length), skip_nulls=False).as_py())
+def _cast_if_19_long(strings: pa.Array) -> pa.Array | None:
+    """Return the times of texts that all have the length of `2024-06-25 17:43:13` and are times, or None."""
+    have_length = pc.all(pc.equal(pc.binary_length(strings), 19), skip_nulls=False).as_py()
+    return _cast(strings, pa.timestamp("us")) if have_length else None
+
+
+def _is_plausible(instants: pa.Array) -> pa.Array:
+    # In Arrow, which knows years that Python's datetime does not.
+    earliest, latest = (pa.scalar(limit, LISTEN_TIME) for limit in (_EARLIEST, _LATEST))
+    return pc.and_(pc.greater_equal(instants, earliest), pc.less(instants, latest))
 
 
 def _contains_nul(records: pd.DataFrame) -> pd.Series[Any]:

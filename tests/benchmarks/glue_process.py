@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from glue_script import glue_script
@@ -16,10 +15,10 @@ CORES = 2
 DRIVER_MEMORY = "4g"
 
 
-def glue_command(folder: Path, history: Path, source: Path | None = None) -> list[str]:
+def glue_command(folder: Path, history: Path) -> list[str]:
     """Return the command of the Glue job for the run `folder/input`; it writes to `folder/output`."""
     paths = {
-        "--S3_SOURCE_PATH": source or folder / "input",
+        "--S3_SOURCE_PATH": folder / "input",
         "--S3_HISTORY_PATH": history,
         "--S3_OUTPUT_PATH": folder / "output",
     }
@@ -27,7 +26,7 @@ def glue_command(folder: Path, history: Path, source: Path | None = None) -> lis
     return [sys.executable, str(SCRIPT), *arguments, "--BATCH_ID", "bench"]
 
 
-def spark_environment(folder: Path, settings: Sequence[str] = ()) -> dict[str, str]:
+def spark_environment(folder: Path) -> dict[str, str]:
     """Return the environment of a Spark process that keeps its settings and temporary files in `folder`."""
     conf, scratch = folder / "conf", folder / "scratch"
     for new in (conf, scratch):
@@ -41,7 +40,6 @@ def spark_environment(folder: Path, settings: Sequence[str] = ()) -> dict[str, s
         "spark.ui.showConsoleProgress false",
         f"spark.sql.warehouse.dir {(scratch / 'warehouse').as_uri()}",
         "spark.hadoop.fs.file.impl org.apache.hadoop.fs.RawLocalFileSystem",
-        *settings,
     ]
     (conf / "spark-defaults.conf").write_text("\n".join(lines))
     return os.environ | {
