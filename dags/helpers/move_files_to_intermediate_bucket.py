@@ -24,7 +24,7 @@ from helpers.manifest import (
     read_report,
 )
 from helpers.run_key import input_prefix, part_key, run_key_of
-from helpers.s3_objects import COPY_CONFIG, list_sizes, read_json, write_json
+from helpers.s3_objects import copy_object, list_sizes, read_json, write_json
 from helpers.validate_csv_files import ValidatedPart
 
 if TYPE_CHECKING:
@@ -129,12 +129,7 @@ def _move_listens(
         if part["valid"]:
             name = f"listens/part-{part['part']:05d}.parquet"
             source = part_key(run_key, "validated", part["part"], "parquet")
-            s3.copy(
-                CopySource={"Bucket": bucket, "Key": source},
-                Bucket=bucket,
-                Key=input_prefix(run_key) + name,
-                Config=COPY_CONFIG,
-            )
+            copy_object(s3, (bucket, source, None), (bucket, input_prefix(run_key) + name))
             objects.append(name)
     sizes = list_sizes(s3, bucket, input_prefix(run_key))
     missing = [name for name in objects if not sizes.get(input_prefix(run_key) + name)]

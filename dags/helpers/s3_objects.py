@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 # CopyObject takes up to 5 GB and keeps the ETag; only what is larger needs a multipart copy.
 MULTIPART_COPY_ABOVE = 5 * 1024**3
-COPY_CONFIG = TransferConfig(multipart_threshold=MULTIPART_COPY_ABOVE, multipart_chunksize=512 * 1024**2)
+_COPY_CONFIG = TransferConfig(multipart_threshold=MULTIPART_COPY_ABOVE, multipart_chunksize=512 * 1024**2)
 
 MISSING = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound"})
 PRECONDITION_FAILED = frozenset({"412", "PreconditionFailed"})
@@ -119,6 +119,24 @@ def write_json_once(s3: S3Client, bucket: str, key: str, value: Any) -> Any:
     return written
 
 
+def copy_object(
+    s3: S3Client,
+    source: tuple[str, str, str | None],
+    destination: tuple[str, str],
+    **extra_args: Any,
+) -> None:
+    """Copy `(bucket, key, version_id)` to `(bucket, key)`, in one request up to `MULTIPART_COPY_ABOVE`."""
+    bucket, key, version_id = source
+    copy_source: Any = {"Bucket": bucket, "Key": key, **({"VersionId": version_id} if version_id else {})}
+    s3.copy(
+        CopySource=copy_source,
+        Bucket=destination[0],
+        Key=destination[1],
+        ExtraArgs=extra_args,
+        Config=_COPY_CONFIG,
+    )
+
+
 def copy_verified(
     s3: S3Client,
     source: tuple[str, str, str | None],
@@ -134,19 +152,11 @@ def copy_verified(
     """
     if _same_content(s3, source, destination):
         return
-    bucket, key, version_id = source
-    copy_source: Any = {"Bucket": bucket, "Key": key, **({"VersionId": version_id} if version_id else {})}
-    s3.copy(
-        CopySource=copy_source,
-        Bucket=destination[0],
-        Key=destination[1],
-        ExtraArgs=extra_args,
-        Config=COPY_CONFIG,
-    )
+    copy_object(s3, source, destination, **extra_args)
     if not _same_content(s3, source, destination):
         raise ReconciliationError(
-            f"s3://{destination[0]}/{destination[1]} is not equal to its source s3://{bucket}/{key}; "
-            "the source is left where it is. Clear this task to copy again."
+            f"s3://{destination[0]}/{destination[1]} is not equal to its source "
+            f"s3://{source[0]}/{source[1]}; the source is left where it is. Clear this task to copy again."
         )
 
 

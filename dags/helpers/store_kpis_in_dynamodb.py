@@ -26,7 +26,7 @@ from helpers.glue_output import (
 )
 from helpers.manifest import read_input_manifest, read_report
 from helpers.run_key import output_prefix, run_key_of
-from helpers.s3_objects import error_code
+from helpers.s3_objects import copy_object, error_code
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -150,8 +150,8 @@ def add_to_history(s3: S3Client, config: PipelineConfig, summary: GlueSummary) -
     """
     prefix = output_prefix(summary["batch_id"])
     for name, key in history_copies(summary).items():
-        source: Any = {"Bucket": config.intermediate_bucket, "Key": prefix + name}
-        s3.copy(CopySource=source, Bucket=config.archive_bucket, Key=key)
+        source = (config.intermediate_bucket, prefix + name, None)
+        copy_object(s3, source, (config.archive_bucket, key))
     problem = history_problem(s3, config, summary, added=True)
     if problem:
         raise ReconciliationError(f"Run {summary['batch_id']}: {problem}. {RUN_GLUE_AGAIN}")

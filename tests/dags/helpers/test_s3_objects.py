@@ -248,7 +248,7 @@ class TestCopyVerified:
         pipeline.upload(KEY, "newer")
         part = 6 * 1024**2
         config = TransferConfig(multipart_threshold=len(content), multipart_chunksize=part)
-        monkeypatch.setattr(s3_objects, "COPY_CONFIG", config)
+        monkeypatch.setattr(s3_objects, "_COPY_CONFIG", config)
 
         self.copy(pipeline, s3, version["version_id"])
 
