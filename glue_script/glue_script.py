@@ -31,6 +31,7 @@ from typing import Any, NoReturn
 
 from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, DecimalType, IntegerType, LongType, StructType
 
 MANIFEST, SUMMARY = "manifest.json", "summary.json"
 # The task of the pipeline that writes the input.
@@ -38,11 +39,20 @@ INPUT_TASK = "move_files_to_intermediate_bucket"
 ALL_GENRES = "ALL_GENRES"
 UNKNOWN = "Unknown"
 
-LISTENS_SCHEMA = "user_id string, track_id string, listen_time timestamp"
-SONGS_SCHEMA = (
-    "row_id long, track_id string, track_name string, artists string, track_genre string, duration_ms long"
+# As types, here and in casts: for their names in a string, Spark would start its SQL parser.
+LISTENS_SCHEMA = (
+    StructType().add("user_id", "string").add("track_id", "string").add("listen_time", "timestamp")
 )
-USERS_SCHEMA = "row_id long, user_id string, user_country string"
+SONGS_SCHEMA = (
+    StructType()
+    .add("row_id", "long")
+    .add("track_id", "string")
+    .add("track_name", "string")
+    .add("artists", "string")
+    .add("track_genre", "string")
+    .add("duration_ms", "long")
+)
+USERS_SCHEMA = StructType().add("row_id", "long").add("user_id", "string").add("user_country", "string")
 
 # Where a listen was found: the bits of its `sources` column.
 IN_INPUT, IN_OWN_HISTORY, IN_OTHER_HISTORY = 1, 2, 4
@@ -51,6 +61,12 @@ SPARK_CONF: dict[str, Any] = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.adaptive.enabled": "true",
+    # For where the script starts the JVM; on Glue it runs already. The collector for throughput; and no
+    # optimizing compiler for what is called some ten thousand times, which in a short run is most of Spark.
+    "spark.driver.defaultJavaOptions": "-XX:+UseParallelGC -XX:Tier4InvocationThreshold=100000 "
+    "-XX:Tier4CompileThreshold=300000 -XX:Tier4BackEdgeThreshold=800000",
+    # A hash map before the hash map, for keys that repeat: those of listens hardly do.
+    "spark.sql.codegen.aggregate.map.twolevel.enabled": "false",
     # Ids hardly compress, and compressing them takes as long as all of the deduplication.
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
     # Small enough that no core waits long for the last of few large files.
@@ -65,9 +81,10 @@ SPARK_CONF: dict[str, Any] = {
 }
 # Parquet bytes per shuffle partition, some hundred thousand listens. Larger ones would not fit a task's
 # memory; in smaller ones tracks hardly repeat, so that counting them before a shuffle would save nothing.
-PARTITION_BYTES = 8 * 1024 * 1024
-# So a file of a large day has some tens of MB: its ids take a third of the bytes that they have in the input.
-PARTITIONS_PER_FILE = 8
+PARTITION_BYTES = 16 * 1024 * 1024
+# So a file of a large day has some tens of MB: its tracks are in a dictionary, unlike those of the input.
+PARTITIONS_PER_FILE = 4
+SECONDS_PER_DAY = 86_400
 # Bits of a `long` that each stand for a genre.
 GENRES_PER_WORD = 63
 
@@ -76,20 +93,10 @@ GENRES_PER_WORD = 63
 
 
 def with_listen_date(listens: DataFrame) -> DataFrame:
-    """Add `listen_date`, the UTC day of the listen (the session's time zone is UTC)."""
-    return listens.withColumn("listen_date", F.to_date("listen_time"))
-
-
-def with_track(listens: DataFrame, tracks: DataFrame) -> DataFrame:
-    """Replace `track_id` by the number of the catalog's `track`; others stay, as `other_track_id`.
-
-    From here on a listen is mostly of fixed width, and all that the catalog knows is found by number.
-    """
-    return (
-        listens.join(tracks, "track_id", how="left")
-        .withColumn("other_track_id", F.when(F.col("track").isNull(), F.col("track_id")))
-        .drop("track_id")
-    )
+    """Add `listen_date`, the UTC day of the listen."""
+    # Not `to_date`, which takes Java's calendar for every row.
+    days = F.floor(F.unix_seconds("listen_time") / SECONDS_PER_DAY)
+    return listens.withColumn("listen_date", F.date_from_unix_date(days.cast(IntegerType())))
 
 
 def with_part(listens: DataFrame, parts: Mapping[str, Sequence[int]]) -> DataFrame:
@@ -101,10 +108,11 @@ def with_part(listens: DataFrame, parts: Mapping[str, Sequence[int]]) -> DataFra
     first, last = (date.fromisoformat(select(parts)) for select in (min, max))
     days = [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
     # Literals that are looked up by position: nothing is joined for this.
-    numbers = F.from_json(F.lit(json.dumps([parts.get(day) for day in days])), "array<array<int>>")
+    numbers_of_days = F.lit(json.dumps([parts.get(day) for day in days]))
+    numbers = F.from_json(numbers_of_days, ArrayType(ArrayType(IntegerType())))
     of_day = F.get(numbers, F.datediff("listen_date", F.lit(first)))
     return listens.withColumn(
-        "part", F.get(of_day, F.pmod(F.xxhash64("user_id"), F.size(of_day)).cast("int"))
+        "part", F.get(of_day, F.pmod(F.xxhash64("user_id"), F.size(of_day)).cast(IntegerType()))
     )
 
 
@@ -116,15 +124,10 @@ def distinct_listens(listens: DataFrame) -> DataFrame:
 
 
 def distinct_listens_in_parts(
-    listens: DataFrame, tracks: DataFrame, parts: Mapping[str, Sequence[int]], partitions: int
+    listens: DataFrame, parts: Mapping[str, Sequence[int]], partitions: int
 ) -> DataFrame:
-    """Number the tracks, then make the listens unique where they stay: the only shuffle of them all."""
-    return (
-        listens.transform(with_track, tracks)
-        .transform(with_part, parts)
-        .repartition(partitions, "part")
-        .transform(distinct_listens)
-    )
+    """Bring the listens to their parts, the only shuffle of them all, and make them unique there."""
+    return listens.transform(with_part, parts).repartition(partitions, "part").transform(distinct_listens)
 
 
 def is_new() -> Column:
@@ -140,15 +143,6 @@ def is_added() -> Column:
 def filter_added_listens(listens: DataFrame) -> DataFrame:
     """Keep the input listens that the history does not hold yet."""
     return listens.where(is_added()).select("user_id", "track_id", "listen_time", "listen_date")
-
-
-def with_track_id(frame: DataFrame, tracks: DataFrame) -> DataFrame:
-    """Undo `with_track`."""
-    return (
-        frame.join(tracks, "track", how="left")
-        .withColumn("track_id", F.coalesce("track_id", "other_track_id"))
-        .drop("track", "other_track_id")
-    )
 
 
 def daily_listen_counts(listens: DataFrame) -> DataFrame:
@@ -167,26 +161,20 @@ def row_number(within: Sequence[str], order: Sequence[str | Column]) -> Column:
     return F.row_number().over(window.rowsBetween(Window.unboundedPreceding, Window.currentRow))
 
 
-def unique_songs(songs: DataFrame) -> DataFrame:
+def unique_songs(songs: DataFrame, partitions: int) -> DataFrame:
     """Make the songs unique by track and genre, the first row wins; missing text becomes `Unknown`.
 
-    `track` numbers the tracks, with gaps; `is_first` marks a track's first row over all its genres.
+    `is_first` marks a track's first row over all its genres.
     """
     # One shuffle by track serves both windows.
     return (
-        songs.repartition("track_id")
+        songs.repartition(partitions, "track_id")
         .fillna(UNKNOWN, ["track_genre", "track_name", "artists"])
         .withColumn("nth", row_number(["track_id", "track_genre"], ["row_id"]))
-        .withColumn("track", F.min("row_id").over(Window.partitionBy("track_id")))
+        .withColumn("is_first", F.col("row_id") == F.min("row_id").over(Window.partitionBy("track_id")))
         .where(F.col("nth") == 1)
-        .withColumn("is_first", F.col("row_id") == F.col("track"))
-        .select("track_id", "track_genre", "track_name", "artists", "duration_ms", "is_first", "track")
+        .select("track_id", "track_genre", "track_name", "artists", "duration_ms", "is_first")
     )
-
-
-def track_numbers(songs: DataFrame) -> DataFrame:
-    """Return each track's id and number."""
-    return songs.where("is_first").select("track_id", "track")
 
 
 def genre_masks(songs: DataFrame) -> DataFrame:
@@ -198,19 +186,20 @@ def genre_masks(songs: DataFrame) -> DataFrame:
         {"track_genre": name, f"mask_{number // GENRES_PER_WORD}": 1 << number % GENRES_PER_WORD}
         for number, name in enumerate(names)
     ]
-    schema = ",".join(["track_genre:string", *(f"mask_{word}:bigint" for word in words)])
+    schema = StructType().add("track_genre", "string")
+    for word in words:
+        schema.add(f"mask_{word}", "long")
     # Unlike the rows of `createDataFrame`, those of a literal are known to be few enough to be broadcast.
-    literal = F.from_json(F.lit(json.dumps(rows)), f"array<struct<{schema}>>")
+    literal = F.from_json(F.lit(json.dumps(rows)), ArrayType(schema))
     return songs.sparkSession.range(1).select(F.inline(literal)).fillna(0)
 
 
 def track_masks(songs: DataFrame, genres: DataFrame) -> DataFrame:
-    """Return each track's number and the bits of its genres."""
+    """Return each track and the bits of its genres."""
     return (
         songs.join(genres, "track_genre")
-        .groupBy("track_id", "track")
+        .groupBy("track_id")
         .agg(*(F.bit_or(mask).alias(mask) for mask in mask_columns(genres)))
-        .drop("track_id")
     )
 
 
@@ -234,17 +223,17 @@ def unique_users(users: DataFrame) -> DataFrame:
 
 def track_listen_counts(listens: DataFrame) -> DataFrame:
     """Count each day's listens of each track."""
-    return listens.groupBy("listen_date", "track", "other_track_id").agg(F.count("*").alias("listen_count"))
+    return listens.groupBy("listen_date", "track_id").agg(F.count("*").alias("listen_count"))
 
 
 def with_song(track_listens: DataFrame, songs: DataFrame) -> DataFrame:
     """Add the songs: a row per genre of the track, or one of `Unknown` when it is not in the catalog."""
     # Decimal, for a catalog may hold any 64-bit duration and their sum must not overflow.
-    listening_ms = F.col("listen_count").cast("decimal(18,0)") * F.col("duration_ms").cast("decimal(19,0)")
+    listens, duration_ms = F.col("listen_count"), F.col("duration_ms")
+    listening_ms = listens.cast(DecimalType(18, 0)) * duration_ms.cast(DecimalType(19, 0))
     is_unmatched = F.col("track_genre").isNull()
     return (
-        track_listens.join(songs, "track", how="left")
-        .withColumn("track_id", F.coalesce("track_id", "other_track_id"))
+        track_listens.join(songs, "track_id", how="left")
         .withColumn("unmatched_listens", F.when(is_unmatched, F.col("listen_count")).otherwise(0))
         .fillna(UNKNOWN, ["track_genre", "track_name", "artists"])
         .fillna(0, ["duration_ms"])
@@ -278,7 +267,7 @@ def user_totals(listens: DataFrame, tracks: DataFrame) -> DataFrame:
     """Count each user's listens of each day, and join the bits of the genres heard.
 
     Args:
-        listens: distinct ones, with `part` and `track`.
+        listens: distinct ones, with `part`.
         tracks: those of `track_masks`.
     """
     heard = [
@@ -287,7 +276,7 @@ def user_totals(listens: DataFrame, tracks: DataFrame) -> DataFrame:
         for mask in mask_columns(tracks)
     ]
     return (
-        listens.join(tracks, "track", how="left")
+        listens.join(tracks, "track_id", how="left")
         .groupBy("part", "listen_date", "user_id")
         .agg(F.count("*").alias("listen_count"), *heard)
         .drop("part")
@@ -317,7 +306,7 @@ def listener_counts(user_listens: DataFrame, genres: DataFrame) -> DataFrame:
     masks = mask_columns(genres)
     # Whatever a user heard has a bit, so all users hear this one.
     all_genres = genres.sparkSession.range(1).select(
-        F.lit(ALL_GENRES).alias("track_genre"), *(F.lit(-1).cast("bigint").alias(mask) for mask in masks)
+        F.lit(ALL_GENRES).alias("track_genre"), *(F.lit(-1).cast(LongType()).alias(mask) for mask in masks)
     )
     heard = [F.col(f"users.{mask}").bitwiseAND(F.col(f"genres.{mask}")) != 0 for mask in masks]
     country = F.when(F.col("track_genre") == ALL_GENRES, F.col("user_country"))
@@ -512,7 +501,7 @@ def find_objects(source: Folder, names: Sequence[str]) -> InputTable:
     return InputTable([source.uri(name) for name in names], sum(sizes[name] for name in names))
 
 
-def read_parquet(spark: SparkSession, schema: str, uris: Sequence[str]) -> DataFrame:
+def read_parquet(spark: SparkSession, schema: StructType, uris: Sequence[str]) -> DataFrame:
     """Read exactly these files; the schema is given, since they come from several writers."""
     if not uris:
         return spark.createDataFrame([], schema)
@@ -596,8 +585,10 @@ def write_listens(added: DataFrame, partitions: int, uri: str) -> None:
     """Write the listens by day: one file for a small day, several written side by side for a large one."""
     files = math.ceil(partitions / PARTITIONS_PER_FILE)
     writer = added.coalesce(files).write.partitionBy("listen_date")
-    # Room for some hundred thousand ids: past the default of 1 MB, every listen has its ids spelled out.
-    writer.option("parquet.dictionary.page.size", 8 * 1024 * 1024).parquet(uri)
+    # Room for some hundred thousand tracks: past the default of 1 MB, every listen has its track spelled out.
+    writer = writer.option("parquet.dictionary.page.size", 8 * 1024 * 1024)
+    # Mostly a dictionary of users would be made only to be given up: they hardly repeat.
+    writer.option("parquet.enable.dictionary#user_id", "false").parquet(uri)
 
 
 def list_output(output: Folder, days: Iterable[str]) -> dict[str, int]:
@@ -641,7 +632,7 @@ def part_numbers(spark: SparkSession, parts: Mapping[str, range]) -> dict[str, l
     number_of = {0: 0}
     if partitions > 1:
         # So many that each partition is hit; were one not, its listens would share another.
-        numbers = spark.range(partitions * 20).select(F.col("id").cast("int"))
+        numbers = spark.range(partitions * 20).select(F.col("id").cast(IntegerType()))
         hashed = numbers.select(F.pmod(F.hash("id"), F.lit(partitions)), "id")
         number_of = dict(map(tuple, hashed.collect()))
     return {day: [number_of.get(part, part) for part in planned] for day, planned in parts.items()}
@@ -677,11 +668,6 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
 
     # Side by side, since much of a small run is Spark's planning, and a large one's tasks end unevenly.
     with ThreadPoolExecutor() as pool:
-        spark.conf.set("spark.sql.shuffle.partitions", math.ceil(tables["songs"].size / PARTITION_BYTES) or 1)
-        songs = read_parquet(spark, SONGS_SCHEMA, tables["songs"].uris).transform(unique_songs).persist()
-        tracks = track_numbers(songs)
-        masks = pool.submit(genre_masks, songs)
-
         rows_read = count_rows(read_parquet(spark, LISTENS_SCHEMA, tables["listens"].uris))
         days = sorted(args.REPROCESS_DATES.union(rows_read))
         if not days:
@@ -694,13 +680,17 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
         print(f"{sum(rows_read.values())} rows read, days {', '.join(days)}", flush=True)
         print(f"{history_objects} history objects of these days; {partitions} partitions", flush=True)
 
+        song_partitions = math.ceil(tables["songs"].size / PARTITION_BYTES) or 1
+        songs = read_parquet(spark, SONGS_SCHEMA, tables["songs"].uris)
+        songs = songs.transform(unique_songs, song_partitions).persist()
+        masks = pool.submit(genre_masks, songs)
         listens = (
             read_listens(spark, args.BATCH_ID, tables["listens"].uris, history, seen)
-            .transform(distinct_listens_in_parts, tracks, part_numbers(spark, parts), partitions)
+            .transform(distinct_listens_in_parts, part_numbers(spark, parts), partitions)
             .persist()
         )
         day_summaries = summarize_days(rows_read, count_distinct(listens, days), seen)
-        added = listens.transform(with_track_id, tracks).transform(filter_added_listens)
+        added = listens.transform(filter_added_listens)
         written = pool.submit(write_listens, added, partitions, output.uri("listens"))
         genres = top_songs_per_genre(listens.transform(track_listen_counts).transform(with_song, songs))
         genre_rows = pool.submit(genres.collect)

@@ -196,8 +196,8 @@ MUTATIONS = {
     "a listen of an unknown track is kept": Mutation(
         (20,),
         GLUE_SCRIPT,
-        'track_listens.join(songs, "track", how="left")',
-        'track_listens.join(songs, "track", how="inner")',
+        'track_listens.join(songs, "track_id", how="left")',
+        'track_listens.join(songs, "track_id", how="inner")',
         f"{GLUE_TESTS}/test_glue_script.py"
         "::test_track_counts_in_each_of_its_genres_and_as_unknown_without_catalog_row",
         "is_first=True)] instead of [",

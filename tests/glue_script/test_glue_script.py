@@ -22,7 +22,7 @@ IN_INPUT, IN_OWN_HISTORY, IN_OTHER_HISTORY = job.IN_INPUT, job.IN_OWN_HISTORY, j
 DISTINCT = "listen_date date, user_id string, track_id string, listen_time timestamp, sources int"
 UNIQUE_SONGS = (
     "track_id string, track_genre string, track_name string, artists string, "
-    "duration_ms long, is_first boolean, track long"
+    "duration_ms long, is_first boolean"
 )
 USERS = "user_id string, user_country string"
 
@@ -48,10 +48,13 @@ def test_listen_date_is_the_utc_day(frame: Frame) -> None:
         at("2024-06-26 00:00:00"),
         at("2024-06-26T01:30:00+02:00"),
         at("2024-06-25T20:00:00-05:00"),
+        at("1969-12-31 23:59:59.999999"),
+        at("1970-01-01 00:00:00"),
+        at("2199-12-31 23:59:59.999999"),
         None,
     ]
     dated = frame("listen_time timestamp", *[(time,) for time in times]).transform(job.with_listen_date)
-    days = [DAY, NEXT_DAY, DAY, NEXT_DAY, None]
+    days = [DAY, NEXT_DAY, DAY, NEXT_DAY, date(1969, 12, 31), date(1970, 1, 1), date(2199, 12, 31), None]
     assert_same_frame(dated, frame("listen_time timestamp, listen_date date", *zip(times, days, strict=True)))
 
 
@@ -115,12 +118,12 @@ def test_first_catalog_row_of_a_track_and_genre_wins(frame: Frame) -> None:
     )
     expected = frame(
         UNIQUE_SONGS,
-        ("t1", "pop", "name", "Unknown", None, False, 1),
-        ("t1", "rock", "Unknown", "artists", 1, True, 1),
-        ("t2", "Unknown", "no genre", "a", 3, True, 3),
-        (None, "Unknown", "Unknown", "Unknown", None, True, 5),
+        ("t1", "pop", "name", "Unknown", None, False),
+        ("t1", "rock", "Unknown", "artists", 1, True),
+        ("t2", "Unknown", "no genre", "a", 3, True),
+        (None, "Unknown", "Unknown", "Unknown", None, True),
     )
-    assert_same_frame(songs.transform(job.unique_songs), expected)
+    assert_same_frame(songs.transform(job.unique_songs, 2), expected)
 
 
 def test_first_catalog_row_of_a_user_wins(frame: Frame) -> None:
@@ -138,18 +141,18 @@ def test_first_catalog_row_of_a_user_wins(frame: Frame) -> None:
 
 def test_track_counts_in_each_of_its_genres_and_as_unknown_without_catalog_row(frame: Frame) -> None:
     track_listens = frame(
-        "track long, other_track_id string, listen_date date, listen_count long",
-        (1, None, DAY, 2),
-        (3, None, DAY, 3),
-        (None, "t3", DAY, 5),
-        (None, None, DAY, 7),
+        "track_id string, listen_date date, listen_count long",
+        ("t1", DAY, 2),
+        ("t2", DAY, 3),
+        ("t3", DAY, 5),
+        (None, DAY, 7),
     )
     songs = frame(
         UNIQUE_SONGS,
-        ("t1", "pop", "Song 1", "Artist 1", 100, True, 1),
-        ("t1", "rock", "Song 1b", "Artist 1", 1000, False, 1),
-        ("t2", "Unknown", "Song 2", "Unknown", None, True, 3),
-        (None, "pop", "never heard", "nobody", 1, True, 4),
+        ("t1", "pop", "Song 1", "Artist 1", 100, True),
+        ("t1", "rock", "Song 1b", "Artist 1", 1000, False),
+        ("t2", "Unknown", "Song 2", "Unknown", None, True),
+        (None, "pop", "never heard", "nobody", 1, True),
     )
     columns = "track_id", "track_genre", "track_name", "listening_ms", "unmatched_listens", "is_first"
     expected = frame(
@@ -191,10 +194,9 @@ def test_top_songs_tie_by_name_then_id_and_end_at_three(frame: Frame) -> None:
 
 
 def listener_counts_of(listens: DataFrame, songs: DataFrame, users: DataFrame) -> DataFrame:
-    """Return the listeners' counts of listens without `part` and `track`."""
+    """Return the listeners' counts of listens without `part`."""
     genres = job.genre_masks(songs)
-    numbered = listens.transform(job.with_track, job.track_numbers(songs)).withColumn("part", F.lit(0))
-    user_listens = job.user_totals(numbered, job.track_masks(songs, genres))
+    user_listens = job.user_totals(listens.withColumn("part", F.lit(0)), job.track_masks(songs, genres))
     return user_listens.transform(job.with_country, users).transform(job.listener_counts, genres)
 
 
@@ -202,9 +204,9 @@ def test_listener_of_several_tracks_of_a_genre_is_one_listener(frame: Frame) -> 
     listens = listens_of(frame, ("u1", "t1"), ("u1", "t2"), ("u2", "t2"), ("u2", "t9"), (None, None))
     songs = frame(
         UNIQUE_SONGS,
-        ("t1", "pop", "n", "a", 1, True, 1),
-        ("t2", "pop", "n", "a", 1, True, 2),
-        ("t2", "rock", "n", "a", 1, False, 2),
+        ("t1", "pop", "n", "a", 1, True),
+        ("t2", "pop", "n", "a", 1, True),
+        ("t2", "rock", "n", "a", 1, False),
     )
     counts = listener_counts_of(listens, songs, frame(USERS, ("u1", "Spain"), ("u2", "Malta")))
     expected = frame(
@@ -221,7 +223,7 @@ def test_listener_of_several_tracks_of_a_genre_is_one_listener(frame: Frame) -> 
 
 def test_each_of_many_genres_has_listeners_of_its_own(frame: Frame) -> None:
     count = 2 * job.GENRES_PER_WORD + 3
-    songs = frame(UNIQUE_SONGS, *[(f"t{n}", f"g{n}", "n", "a", 1, True, n) for n in range(count)])
+    songs = frame(UNIQUE_SONGS, *[(f"t{n}", f"g{n}", "n", "a", 1, True) for n in range(count)])
     pairs = [(f"u{user}", f"t{n}") for n in range(count) for user in range(n % 3)]
     counts = listener_counts_of(listens_of(frame, *pairs), songs, frame(USERS))
     expected = frame(
@@ -245,21 +247,6 @@ def test_country_counts_listens_and_distinct_users(frame: Frame) -> None:
         (DAY, "ALL_GENRES", "Unknown", 3, 3, 2),
     )
     assert_same_frame(counts, expected)
-
-
-def test_track_is_numbered_where_the_catalog_has_it_and_found_again_by_its_number(frame: Frame) -> None:
-    tracks = frame("track_id string, track long", ("t1", 7), ("t2", 0), (None, 3))
-    listens = frame("user_id string, track_id string", ("u1", "t2"), ("u2", "t1"), ("u3", "t9"), ("u4", None))
-    numbered = listens.transform(job.with_track, tracks)
-    expected = frame(
-        "user_id string, track long, other_track_id string",
-        ("u1", 0, None),
-        ("u2", 7, None),
-        ("u3", None, "t9"),
-        ("u4", None, None),
-    )
-    assert_same_frame(numbered, expected)
-    assert_same_frame(numbered.transform(job.with_track_id, tracks).select(*listens.columns), listens)
 
 
 def test_large_days_have_parts_of_their_own_and_small_ones_share() -> None:
