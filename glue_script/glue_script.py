@@ -585,10 +585,16 @@ def write_listens(added: DataFrame, partitions: int, uri: str) -> None:
     """Write the listens by day: one file for a small day, several written side by side for a large one."""
     files = math.ceil(partitions / PARTITIONS_PER_FILE)
     writer = added.coalesce(files).write.partitionBy("listen_date")
-    # Room for some hundred thousand tracks: past the default of 1 MB, every listen has its track spelled out.
-    writer = writer.option("parquet.dictionary.page.size", 8 * 1024 * 1024)
-    # Mostly a dictionary of users would be made only to be given up: they hardly repeat.
-    writer.option("parquet.enable.dictionary#user_id", "false").parquet(uri)
+    options = {
+        # A quarter smaller than with Spark's default, snappy, in about the same time.
+        "compression": "zstd",
+        "parquet.compression.codec.zstd.level": 1,
+        # Users hardly repeat: mostly a dictionary of them would be made only to be given up.
+        "parquet.enable.dictionary#user_id": "false",
+        # Room for some hundred thousand tracks: past the default of 1 MB, each listen has its track's id.
+        "parquet.dictionary.page.size": 8 * 1024 * 1024,
+    }
+    writer.options(**options).parquet(uri)
 
 
 def list_output(output: Folder, days: Iterable[str]) -> dict[str, int]:
