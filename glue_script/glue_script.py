@@ -585,7 +585,7 @@ def write_listens(added: DataFrame, partitions: int, uri: str) -> None:
     """Write the listens by day: one file for a small day, several written side by side for a large one."""
     files = math.ceil(partitions / PARTITIONS_PER_FILE)
     writer = added.coalesce(files).write.partitionBy("listen_date")
-    options = {
+    options: dict[str, str | int] = {
         # A quarter smaller than with Spark's default, snappy, in about the same time.
         "compression": "zstd",
         "parquet.compression.codec.zstd.level": 1,
