@@ -672,23 +672,23 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
     output.delete(SUMMARY)
     output.delete()
 
+    rows_read = count_rows(read_parquet(spark, LISTENS_SCHEMA, tables["listens"].uris))
+    days = sorted(args.REPROCESS_DATES.union(rows_read))
+    if not days:
+        raise ValueError(f"nothing to do: the listens in {source.uri(MANIFEST)} have no rows")
+    seen = {day: history.sizes(f"listen_date={day}/*.parquet") for day in days}
+    parts = plan_parts(day_sizes(rows_read, tables["listens"].size, seen))
+    partitions = parts[days[-1]].stop
+    spark.conf.set("spark.sql.shuffle.partitions", partitions)
+    history_objects = sum(len(files) for files in seen.values())
+    print(f"{sum(rows_read.values())} rows read, days {', '.join(days)}", flush=True)
+    print(f"{history_objects} history objects of these days; {partitions} partitions", flush=True)
+
+    song_partitions = math.ceil(tables["songs"].size / PARTITION_BYTES) or 1
+    songs = read_parquet(spark, SONGS_SCHEMA, tables["songs"].uris)
+    songs = songs.transform(unique_songs, song_partitions).persist()
     # Side by side, since much of a small run is Spark's planning, and a large one's tasks end unevenly.
     with ThreadPoolExecutor() as pool:
-        rows_read = count_rows(read_parquet(spark, LISTENS_SCHEMA, tables["listens"].uris))
-        days = sorted(args.REPROCESS_DATES.union(rows_read))
-        if not days:
-            raise ValueError(f"nothing to do: the listens in {source.uri(MANIFEST)} have no rows")
-        seen = {day: history.sizes(f"listen_date={day}/*.parquet") for day in days}
-        parts = plan_parts(day_sizes(rows_read, tables["listens"].size, seen))
-        partitions = parts[days[-1]].stop
-        spark.conf.set("spark.sql.shuffle.partitions", partitions)
-        history_objects = sum(len(files) for files in seen.values())
-        print(f"{sum(rows_read.values())} rows read, days {', '.join(days)}", flush=True)
-        print(f"{history_objects} history objects of these days; {partitions} partitions", flush=True)
-
-        song_partitions = math.ceil(tables["songs"].size / PARTITION_BYTES) or 1
-        songs = read_parquet(spark, SONGS_SCHEMA, tables["songs"].uris)
-        songs = songs.transform(unique_songs, song_partitions).persist()
         masks = pool.submit(genre_masks, songs)
         listens = (
             read_listens(spark, args.BATCH_ID, tables["listens"].uris, history, seen)
