@@ -164,7 +164,7 @@ def row_number(within: Sequence[str], order: Sequence[str | Column]) -> Column:
 def unique_songs(songs: DataFrame, partitions: int) -> DataFrame:
     """Make the songs unique by track and genre, the first row wins; missing text becomes `Unknown`.
 
-    `is_first` marks a track's first row over all its genres.
+    `is_first` marks a track's first row over all its genres. The result has this many partitions.
     """
     # One shuffle by track serves both windows.
     return (
@@ -613,6 +613,11 @@ def day_sizes(rows_read: Mapping[str, int], input_size: int, seen: HistoryFiles)
     return {day: rows_read.get(day, 0) * row_size + sum(files.values()) for day, files in seen.items()}
 
 
+def partitions_of(size: float) -> int:
+    """Return how many shuffle partitions so many bytes of Parquet fill, at least one."""
+    return max(1, math.ceil(size / PARTITION_BYTES))
+
+
 def plan_parts(sizes: Mapping[str, float]) -> dict[str, range]:
     """Divide the days among shuffle partitions of `PARTITION_BYTES`: large ones get several.
 
@@ -624,7 +629,7 @@ def plan_parts(sizes: Mapping[str, float]) -> dict[str, range]:
     count, free = 0, 0.0
     for day, size in sizes.items():
         if size > free or not count:
-            parts[day] = range(count, count + max(1, math.ceil(size / PARTITION_BYTES)))
+            parts[day] = range(count, count + partitions_of(size))
             count, free = parts[day].stop, PARTITION_BYTES - size
         else:
             parts[day] = range(count - 1, count)
@@ -684,9 +689,8 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
     print(f"{sum(rows_read.values())} rows read, days {', '.join(days)}", flush=True)
     print(f"{history_objects} history objects of these days; {partitions} partitions", flush=True)
 
-    song_partitions = math.ceil(tables["songs"].size / PARTITION_BYTES) or 1
     songs = read_parquet(spark, SONGS_SCHEMA, tables["songs"].uris)
-    songs = songs.transform(unique_songs, song_partitions).persist()
+    songs = songs.transform(unique_songs, partitions_of(tables["songs"].size)).persist()
     # Side by side, since much of a small run is Spark's planning, and a large one's tasks end unevenly.
     with ThreadPoolExecutor() as pool:
         masks = pool.submit(genre_masks, songs)

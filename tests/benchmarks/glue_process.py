@@ -1,4 +1,4 @@
-"""Runs Spark scripts as local AWS does, in a process of their own, on files of this machine."""
+"""Runs Spark scripts as local AWS does with large inputs, in a process of their own, on local files."""
 
 from __future__ import annotations
 
