@@ -16,6 +16,7 @@ unexport PYTHONPATH PYTHONHOME
 
 IS_SUPPORTED = import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 INSTALLED = .venv/.installed-from-lock
+CLASSES_ARCHIVED = .venv/.spark-classes-archived
 AIRFLOW3_INSTALLED = .venv-airflow3/.installed-from-lock
 DASHBOARD_INSTALLED = .venv-dashboard/.installed-from-lock
 COMMAND = .venv/bin/python -m include.local_airflow
@@ -122,6 +123,13 @@ $(INSTALLED) $(AIRFLOW3_INSTALLED) $(DASHBOARD_INSTALLED):
 	@echo 'Making the Python environment in $(@D) from $<; this takes a few minutes, once'
 	@"$(PYTHON)" -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
+# Not a prerequisite of what runs no Spark. A Java that cannot archive classes is none to stop for.
+run reprocess up test test-faults bench: $(CLASSES_ARCHIVED)
+$(CLASSES_ARCHIVED): $(INSTALLED)
+	@echo "Archiving Spark's classes, from which it starts sooner; this takes half a minute, once"
+	@.venv/bin/python -m include.local_aws.class_archive || echo 'Spark does without: each start takes seconds longer.'
 	@touch $@
 
 define require_python

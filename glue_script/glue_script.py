@@ -191,7 +191,13 @@ def genre_masks(songs: DataFrame) -> DataFrame:
         schema.add(f"mask_{word}", "long")
     # Unlike the rows of `createDataFrame`, those of a literal are known to be few enough to be broadcast.
     literal = F.from_json(F.lit(json.dumps(rows)), ArrayType(schema))
-    return songs.sparkSession.range(1).select(F.inline(literal)).fillna(0)
+    return one_row(songs.sparkSession).select(F.inline(literal)).fillna(0)
+
+
+def one_row(spark: SparkSession) -> DataFrame:
+    """Return a row to select literals with."""
+    # Not `range(1)`, for whose type of row Spark would start Scala's reflection.
+    return spark.sql("SELECT 1")
 
 
 def track_masks(songs: DataFrame, genres: DataFrame) -> DataFrame:
@@ -305,7 +311,7 @@ def listener_counts(user_listens: DataFrame, genres: DataFrame) -> DataFrame:
     """
     masks = mask_columns(genres)
     # Whatever a user heard has a bit, so all users hear this one.
-    all_genres = genres.sparkSession.range(1).select(
+    all_genres = one_row(genres.sparkSession).select(
         F.lit(ALL_GENRES).alias("track_genre"), *(F.lit(-1).cast(LongType()).alias(mask) for mask in masks)
     )
     heard = [F.col(f"users.{mask}").bitwiseAND(F.col(f"genres.{mask}")) != 0 for mask in masks]
@@ -643,7 +649,7 @@ def part_numbers(spark: SparkSession, parts: Mapping[str, range]) -> dict[str, l
     number_of = {0: 0}
     if partitions > 1:
         # So many that each partition is hit; were one not, its listens would share another.
-        numbers = spark.range(partitions * 20).select(F.col("id").cast(IntegerType()))
+        numbers = one_row(spark).select(F.explode(F.sequence(F.lit(0), F.lit(partitions * 20))).alias("id"))
         hashed = numbers.select(F.pmod(F.hash("id"), F.lit(partitions)), "id")
         number_of = dict(map(tuple, hashed.collect()))
     return {day: [number_of.get(part, part) for part in planned] for day, planned in parts.items()}

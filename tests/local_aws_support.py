@@ -27,7 +27,7 @@ WRITE_TO_OUTPUT = """
 
     # Plain Python has no s3:// file system; the runner's settings say where the mirror is.
     def mirror(bucket):
-        settings = Path(os.environ["SPARK_CONF_DIR"], "spark-defaults.conf").read_text().splitlines()
+        settings = Path(os.environ["SPARK_LOCAL_DIRS"], "..", "spark.conf").read_text().splitlines()
         key = f"spark.hadoop.fs.viewfs.mounttable.{bucket}.linkFallback "
         uri = next(line for line in settings if line.startswith(key)).removeprefix(key)
         return Path(uri.removeprefix("file://"))

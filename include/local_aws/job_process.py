@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from include.local_aws.java import JavaNotFoundError, find_java_home
+from include.local_aws.java import JavaNotFoundError
 from include.local_aws.mirror import Location, Mirror, MirrorError
+from include.local_aws.spark_environment import spark_environment
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -106,49 +107,23 @@ class JobProcess:
         return path
 
     def _prepare_environment(self, directory: Path, mirror: Mirror) -> dict[str, str]:
-        conf, scratch = directory / "conf", directory / "tmp"
-        conf.mkdir()
-        scratch.mkdir()
-        java_options = [f"-Djava.io.tmpdir={scratch}", "-XX:-UsePerfData"]
+        log4j = directory / "log4j2.properties"
+        log4j.write_text(_LOG4J)
+        java_options = [f"-Dlog4j2.configurationFile={log4j.as_uri()}"]
         if mirror.filled_bytes < _SMALL_INPUT_BYTES:
             # A run over little data is mostly start-up, a third of which the optimizing compiler takes.
             java_options.append("-XX:TieredStopAtLevel=1")
         settings = {
             "spark.master": "local[*]",
             "spark.driver.memory": os.environ.get("LOCAL_AWS_DRIVER_MEMORY", "2g"),
-            "spark.driver.host": "127.0.0.1",
-            "spark.driver.bindAddress": "127.0.0.1",
-            "spark.driver.extraJavaOptions": " ".join(java_options),
-            "spark.ui.enabled": "false",
-            "spark.ui.showConsoleProgress": "false",
-            "spark.sql.warehouse.dir": (scratch / "warehouse").as_uri(),
             "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
-            # Without this, files get .crc companions, which would be brought to S3.
-            "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
         }
         for bucket in mirror.buckets:
             settings[f"spark.hadoop.fs.viewfs.mounttable.{bucket}.linkFallback"] = mirror.directory(
                 bucket
             ).as_uri()
-        (conf / "spark-defaults.conf").write_text(
-            "".join(f"{key} {value}\n" for key, value in settings.items())
-        )
-        (conf / "log4j2.properties").write_text(_LOG4J)
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            # A job on Glue sees neither the modules nor the Spark of the machine that started it.
-            if name not in ("PYTHONPATH", "SPARK_HOME", "HADOOP_CONF_DIR", "PYSPARK_SUBMIT_ARGS")
-        }
-        return inherited | {
-            "JAVA_HOME": find_java_home(),
-            "SPARK_CONF_DIR": str(conf),
-            "SPARK_LOCAL_DIRS": str(scratch),
-            "SPARK_LOCAL_IP": "127.0.0.1",
-            "PYSPARK_PYTHON": sys.executable,
-            "PYSPARK_DRIVER_PYTHON": sys.executable,
+        return spark_environment(directory, settings, java_options) | {
             "PYTHONUNBUFFERED": "1",
-            "TMPDIR": str(scratch),
             **self.environment,
         }
 

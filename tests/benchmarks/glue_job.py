@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.benchmarks import duckdb_job, plain_spark_job
-from tests.benchmarks.glue_process import CORES, glue_command, spark_environment
+from tests.benchmarks.glue_process import CORES, glue_command, glue_environment
 from tests.benchmarks.harness import Contender, Measurement, alternate
 from tests.benchmarks.listens_data import count_of, write_run
 
@@ -23,7 +23,7 @@ def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
     plain, by_duckdb = folder / "plain", folder / "duckdb"
     duckdb_command = [sys.executable, duckdb_job.__file__, str(folder / "input"), str(by_duckdb), str(CORES)]
     plain_command = [sys.executable, plain_spark_job.__file__, (folder / "csv").as_uri(), plain.as_uri()]
-    environment = spark_environment(folder)
+    environment = glue_environment(folder)
     measurements = alternate(
         "glue_job",
         size,

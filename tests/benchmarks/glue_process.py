@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 from glue_script import glue_script
-from include.local_aws.java import find_java_home
+from include.local_aws.spark_environment import spark_environment
 
 SCRIPT = Path(glue_script.__file__)
 CORES = 2
@@ -26,26 +25,8 @@ def glue_command(folder: Path, history: Path) -> list[str]:
     return [sys.executable, str(SCRIPT), *arguments, "--BATCH_ID", "bench"]
 
 
-def spark_environment(folder: Path) -> dict[str, str]:
+def glue_environment(folder: Path) -> dict[str, str]:
     """Return the environment of a Spark process that keeps its settings and temporary files in `folder`."""
-    conf, scratch = folder / "conf", folder / "scratch"
-    for new in (conf, scratch):
-        new.mkdir(parents=True, exist_ok=True)
-    lines = [
-        f"spark.master local[{CORES}]",
-        f"spark.driver.memory {DRIVER_MEMORY}",
-        "spark.driver.host 127.0.0.1",
-        "spark.driver.bindAddress 127.0.0.1",
-        "spark.ui.enabled false",
-        "spark.ui.showConsoleProgress false",
-        f"spark.sql.warehouse.dir {(scratch / 'warehouse').as_uri()}",
-        "spark.hadoop.fs.file.impl org.apache.hadoop.fs.RawLocalFileSystem",
-    ]
-    (conf / "spark-defaults.conf").write_text("\n".join(lines))
-    return os.environ | {
-        "JAVA_HOME": find_java_home(),
-        "PYSPARK_PYTHON": sys.executable,
-        "SPARK_CONF_DIR": str(conf),
-        "SPARK_LOCAL_DIRS": str(scratch),
-        "SPARK_LOCAL_IP": "127.0.0.1",
-    }
+    return spark_environment(
+        folder, {"spark.master": f"local[{CORES}]", "spark.driver.memory": DRIVER_MEMORY}
+    )

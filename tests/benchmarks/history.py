@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tests.benchmarks.glue_process import glue_command, spark_environment
+from tests.benchmarks.glue_process import glue_command, glue_environment
 from tests.benchmarks.harness import Contender, Measurement, alternate
 from tests.benchmarks.listens_data import SEED, count_of, draw_listens, write_day, write_population, write_run
 
@@ -27,7 +27,7 @@ def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
     """Measure a batch of one day beside histories of several lengths, and of several numbers of files."""
     daily = count_of(size)
     write_batch(folder, daily)
-    environment = spark_environment(folder)
+    environment = glue_environment(folder)
     contenders = []
     for days in DAYS:
         history = folder / f"history-of-{days}"

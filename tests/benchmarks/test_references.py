@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.benchmarks import duckdb_job
-from tests.benchmarks.glue_process import glue_command, spark_environment
+from tests.benchmarks.glue_process import glue_command, glue_environment
 from tests.benchmarks.listens_data import LISTENS, write_run
 from tests.kpi_oracle import Items, kpi_items_of_folder
 
@@ -49,7 +49,7 @@ def test_duckdb_computes_the_items_of_the_oracle(run: Path) -> None:
 
 
 def test_glue_job_computes_the_items_of_the_oracle_as_it_is_measured(run: Path) -> None:
-    subprocess.run(glue_command(run, run / "history"), env=spark_environment(run), check=True)
+    subprocess.run(glue_command(run, run / "history"), env=glue_environment(run), check=True)
     assert items_of(list((run / "output" / "kpis").glob("*.json"))) == kpi_items_of_folder(run / "csv")
 
 

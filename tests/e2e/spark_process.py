@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from tests.e2e.deployment import connect
 from tests.e2e.processes import become, single_process
@@ -33,35 +32,19 @@ class SparkProcess:
 
 
 def _start_spark(environment: dict[str, str], log: Path) -> None:
-    from include.local_aws.java import find_java_home
+    from include.local_aws.spark_environment import spark_environment
 
-    scratch = log.parent
-    become(
-        environment
-        | {
-            "JAVA_HOME": find_java_home(),
-            "PYSPARK_PYTHON": sys.executable,
-            "SPARK_LOCAL_IP": "127.0.0.1",
-            "SPARK_LOCAL_DIRS": str(scratch),
-        },
-        log,
-    )
-    from pyspark.sql import SparkSession
-
-    settings: dict[str, Any] = {
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={scratch} -XX:-UsePerfData "
-        "-XX:TieredStopAtLevel=1",
-        "spark.sql.warehouse.dir": str(scratch / "warehouse"),
+    become(environment, log)
+    settings = {
+        "spark.master": "local[2]",
         # Compiling takes longer than the few rows of a test.
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.sql.codegen.wholeStage": "false",
-        # Without this, files get .crc companions, which would be brought to S3.
-        "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
     }
-    SparkSession.builder.master("local[2]").config(map=settings).getOrCreate()
+    os.environ.update(spark_environment(log.parent, settings, ["-XX:TieredStopAtLevel=1"]))
+    from pyspark.sql import SparkSession
+
+    SparkSession.builder.getOrCreate()
 
 
 def _run_glue_script(endpoint_url: str, arguments: dict[str, str]) -> None:
