@@ -1,7 +1,8 @@
 """An archive of Spark's classes, loaded and verified ahead: a JVM that starts from it saves seconds.
 
 ``python -m include.local_aws.class_archive`` writes it into the Python environment, for the Spark there and
-the Java that Spark finds. A JVM that the archive does not fit ignores it. See
+the Java that Spark finds. A JVM that the archive does not fit ignores it; Java's Flight Recorder crashed
+with it (17.0.15), so remove it to record. See
 https://docs.oracle.com/en/java/javase/17/vm/class-data-sharing.html
 """
 
