@@ -33,7 +33,8 @@ def write(archive: Path = CLASS_ARCHIVE) -> None:
     """
     # Not every Java brings one of its own classes, and without it the other cannot be written.
     java_archive = archive.with_name(f"java-classes{archive.suffix}")
-    for old in (archive, java_archive):
+    unfinished = archive.with_name(f"{archive.name}.unfinished")
+    for old in (archive, java_archive, unfinished):
         old.unlink(missing_ok=True)
     java = str(Path(find_java_home()) / "bin" / "java")
     _run([java, "-Xshare:dump", f"-XX:SharedArchiveFile={java_archive}"], dict(os.environ))
@@ -43,14 +44,15 @@ def write(archive: Path = CLASS_ARCHIVE) -> None:
             {"spark.master": "local[*]"},
             [
                 f"-XX:SharedArchiveFile={java_archive}",
-                f"-XX:ArchiveClassesAtExit={archive}",
+                f"-XX:ArchiveClassesAtExit={unfinished}",
                 "-XX:TieredStopAtLevel=1",
                 "-Xlog:disable",
             ],
         )
         output = _run([sys.executable, warm_up.__file__, str(Path(directory, "data"))], environment)
-    if not archive.exists():
+    if not unfinished.exists():
         raise ClassArchiveError(f"Java wrote no {archive}.\n{output}")
+    unfinished.rename(archive)
 
 
 def _run(command: list[str], environment: dict[str, str]) -> str:

@@ -13,6 +13,7 @@ import pytest
 from include.local_airflow.environment import ROOT
 
 STAMP = ".venv/.installed-from-lock"
+ARCHIVE_STAMP = ".venv/.spark-classes-archived"
 
 
 @pytest.fixture
@@ -136,14 +137,31 @@ def test_days_and_run_key_are_handed_on_as_they_are(project: Path) -> None:
     assert _make(project, "redrive").stdout == f"{start}<redrive><--aws-port><5555><--><>"
 
 
+@pytest.mark.parametrize("status", [0, 1])
+def test_classes_are_archived_once_and_a_java_that_cannot_is_no_obstacle(project: Path, status: int) -> None:
+    python = _install_python_that_shows_its_arguments(project)
+    (project / ARCHIVE_STAMP).unlink()
+    python.write_text(python.read_text() + f'case "$2" in *class_archive) exit {status};; esac\n')
+
+    first, second = _make(project, "run"), _make(project, "run")
+
+    run = "<-m><include.local_airflow><run><--aws-port><5555><--><>"
+    assert "<-m><include.local_aws.class_archive>" in first.stdout
+    assert ("Spark does without" in first.stdout) == bool(status)
+    assert first.stdout.endswith(run)
+    assert second.stdout == run
+
+
 def test_down_makes_no_environment(project: Path) -> None:
     assert _make(project, "down").stdout == "Nothing was running.\n"
     assert not (project / ".venv").exists()
 
 
-def _install_python_that_shows_its_arguments(project: Path) -> None:
+def _install_python_that_shows_its_arguments(project: Path) -> Path:
     python = project / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\nfor argument in "$@"; do printf "<%s>" "$argument"; done\n')
     python.chmod(0o755)
     (project / STAMP).touch()
+    (project / ARCHIVE_STAMP).touch()
+    return python
