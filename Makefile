@@ -125,11 +125,12 @@ $(INSTALLED) $(AIRFLOW3_INSTALLED) $(DASHBOARD_INSTALLED):
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
-# Not a prerequisite of what runs no Spark. A Java that cannot archive classes is none to stop for.
-run reprocess up test test-faults bench: $(CLASSES_ARCHIVED)
+# A prerequisite of what runs this environment's Spark. A Java that cannot archive classes is none to stop for.
+run reprocess up test test-faults test-browser bench: $(CLASSES_ARCHIVED)
 $(CLASSES_ARCHIVED): $(INSTALLED)
 	@echo "Archiving Spark's classes, from which it starts sooner; this takes half a minute, once"
-	@.venv/bin/python -m include.local_aws.class_archive || echo 'Spark does without: each start takes seconds longer.'
+	@.venv/bin/python -m include.local_aws.class_archive || \
+		echo 'Spark does without: each start takes seconds longer. To try again: rm $@'
 	@touch $@
 
 define require_python

@@ -39,7 +39,6 @@ INPUT_TASK = "move_files_to_intermediate_bucket"
 ALL_GENRES = "ALL_GENRES"
 UNKNOWN = "Unknown"
 
-# As types, here and in casts: for their names in a string, Spark would start its SQL parser.
 LISTENS_SCHEMA = (
     StructType().add("user_id", "string").add("track_id", "string").add("listen_time", "timestamp")
 )
@@ -61,8 +60,8 @@ SPARK_CONF: dict[str, Any] = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.adaptive.enabled": "true",
-    # For where the script starts the JVM; on Glue it runs already. The collector for throughput; and no
-    # optimizing compiler for what is called some ten thousand times, which in a short run is most of Spark.
+    # For where the script starts the JVM; on Glue it runs already. The collector for throughput; and the
+    # optimizing compiler, which takes cores from the tasks, only for what is called very often.
     "spark.driver.defaultJavaOptions": "-XX:+UseParallelGC -XX:Tier4InvocationThreshold=100000 "
     "-XX:Tier4CompileThreshold=300000 -XX:Tier4BackEdgeThreshold=800000",
     # A hash map before the hash map, for keys that repeat: those of listens hardly do.

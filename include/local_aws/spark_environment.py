@@ -1,5 +1,6 @@
 """The environment in which local AWS starts a PySpark script."""
 
+import hashlib
 import os
 import shlex
 import sys
@@ -8,10 +9,25 @@ from pathlib import Path
 
 from include.local_aws.java import find_java_home
 
-# Written by ``class_archive``; a JVM that it does not fit ignores it.
-CLASS_ARCHIVE = Path(sys.prefix) / "spark-classes.jsa"
+CLASS_ARCHIVES = Path(sys.prefix)
 # A job on Glue sees neither the modules nor the Spark of the machine that started it.
-_LEFT_OUT = ("PYTHONPATH", "SPARK_HOME", "SPARK_CONF_DIR", "HADOOP_CONF_DIR", "PYSPARK_SUBMIT_ARGS")
+_LEFT_OUT = (
+    "PYTHONPATH",
+    "SPARK_HOME",
+    "SPARK_CONF_DIR",
+    "SPARK_DIST_CLASSPATH",
+    "HADOOP_CONF_DIR",
+    "YARN_CONF_DIR",
+    "PYSPARK_SUBMIT_ARGS",
+)
+
+
+def class_archive_of(java_home: str) -> Path:
+    """Return where ``class_archive`` keeps the archive of Spark's classes for this Java."""
+    # Of this build: with one of another, Java would not even use the archive of its own classes.
+    release = Path(java_home, "release")
+    java = java_home.encode() + (release.read_bytes() if release.exists() else b"")
+    return CLASS_ARCHIVES / f"spark-classes-{hashlib.sha256(java).hexdigest()[:12]}.jsa"
 
 
 def spark_environment(
@@ -33,8 +49,8 @@ def spark_environment(
     scratch = directory / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     options = [f"-Djava.io.tmpdir={scratch}", "-XX:-UsePerfData"]
-    if CLASS_ARCHIVE.exists():
-        options.append(f"-XX:SharedArchiveFile={CLASS_ARCHIVE}")
+    if (archive := class_archive_of(java_home)).exists():
+        options.append(f"-XX:SharedArchiveFile={archive}")
     properties = {
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 
-def warm_up(folder: Path) -> None:
-    """Write, read, join and aggregate a few rows in ``folder``, then end Spark and its JVM."""
+def warm_up(folder: Path) -> int:
+    """Use Spark a little in ``folder``, then end it; return the exit code of its JVM."""
     from pyspark.sql import SparkSession, Window
     from pyspark.sql import functions as F
 
@@ -34,8 +34,8 @@ def warm_up(folder: Path) -> None:
     spark.stop()
     # PySpark leaves the JVM behind, which writes an archive of its classes when it ends by itself.
     java.proc.stdin.close()
-    java.proc.wait()
+    return int(java.proc.wait())
 
 
 if __name__ == "__main__":
-    warm_up(Path(sys.argv[1]))
+    sys.exit(warm_up(Path(sys.argv[1])))

@@ -22,6 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from include.local_airflow.environment import DAGS_DIR
+from include.local_aws.java import find_java_home
+from include.local_aws.spark_environment import class_archive_of
 from tests.benchmarks.harness import Measurement
 
 PARTS = ("ingest", "glue_job", "history", "orchestration", "dag_parsing", "kpi_writer")
@@ -61,6 +63,11 @@ def main() -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH_OF_A_FILE)
+    if not has_class_archive():
+        console.print(
+            "Spark starts without an archive of its classes here, seconds later than in docs/performance.md. "
+            "To write it: .venv/bin/python -m include.local_aws.class_archive"
+        )
     measurements: list[Measurement] = []
     for name in options.parts or PARTS:
         part = cast(Part, importlib.import_module(f"tests.benchmarks.{name}"))
@@ -96,9 +103,19 @@ def table_of(measurements: Sequence[Measurement]) -> Table:
     return table
 
 
+def has_class_archive() -> bool:
+    """Tell whether Spark starts from an archive of its classes, which saves each Spark job some seconds."""
+    return class_archive_of(find_java_home()).exists()
+
+
 def write_json(measurements: Sequence[Measurement], path: Path) -> None:
     """Write all runs, with what tells this machine from another."""
-    machine = {"cores": os.cpu_count(), "platform": platform.machine(), "python": platform.python_version()}
+    machine = {
+        "cores": os.cpu_count(),
+        "platform": platform.machine(),
+        "python": platform.python_version(),
+        "class_archive": has_class_archive(),
+    }
     rows = [asdict(measurement) for measurement in measurements]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"machine": machine, "measurements": rows}, indent=2))

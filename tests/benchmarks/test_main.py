@@ -62,3 +62,22 @@ def test_json_has_every_single_run(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "new" / "figures.json").read_text())
     assert [row["seconds"] for row in written["measurements"]] == [[1.0, 9.0, 2.0], [4.0]]
     assert written["machine"]["cores"] >= 1
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_figures_without_an_archive_of_classes_say_so(
+    is_written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive, figures = tmp_path / "classes.jsa", tmp_path / "figures.json"
+    if is_written:
+        archive.touch()
+    monkeypatch.setattr(bench, "class_archive_of", lambda java_home: archive)
+    monkeypatch.setattr(sys, "argv", ["bench", "kpi_writer", "--json", str(figures)])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr("logging.disable", lambda level: None)
+    monkeypatch.setattr("tests.benchmarks.kpi_writer.measure", lambda size, repeat, folder: MEASUREMENTS)
+
+    bench.main()
+
+    assert ("without an archive of its classes" in capsys.readouterr().out) == (not is_written)
+    assert json.loads(figures.read_text())["machine"]["class_archive"] == is_written

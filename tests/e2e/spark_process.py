@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +31,7 @@ class SparkProcess:
 
 
 def _start_spark(environment: dict[str, str], log: Path) -> None:
+    from include.local_airflow.environment import replace_environment
     from include.local_aws.spark_environment import spark_environment
 
     become(environment, log)
@@ -41,7 +41,7 @@ def _start_spark(environment: dict[str, str], log: Path) -> None:
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.sql.codegen.wholeStage": "false",
     }
-    os.environ.update(spark_environment(log.parent, settings, ["-XX:TieredStopAtLevel=1"]))
+    replace_environment(spark_environment(log.parent, settings, ["-XX:TieredStopAtLevel=1"]))
     from pyspark.sql import SparkSession
 
     SparkSession.builder.getOrCreate()

@@ -12,8 +12,10 @@ SETTINGS_OF_SESSION = """
 import json
 from pyspark.sql import SparkSession
 spark = SparkSession.builder.master("local[1]").getOrCreate()
-user_property = spark._jvm.java.lang.System.getProperty("user.property")
-print(json.dumps({"user.property": user_property, **dict(spark.sparkContext.getConf().getAll())}))
+jvm = spark._jvm
+of_java = {name: jvm.java.lang.System.getProperty(name) for name in ("user.property", "java.io.tmpdir")}
+blocks = jvm.org.apache.spark.SparkEnv.get().blockManager().diskBlockManager().localDirsString()
+print(json.dumps({**of_java, "blocks": list(blocks), **dict(spark.sparkContext.getConf().getAll())}))
 """
 
 
@@ -28,11 +30,19 @@ def test_settings_and_java_options_reach_spark_from_a_folder_with_any_name(tmp_p
     assert settings["spark.app.name"] == "of a test"
     assert settings["user.property"] == "two words"
     assert settings["spark.driver.host"] == "127.0.0.1"
-    assert list(folder.iterdir())
+    assert settings["java.io.tmpdir"] == str(folder / "tmp")
+    assert [Path(blocks).parent for blocks in settings["blocks"]] == [folder / "tmp"]
 
 
 def test_spark_of_the_user_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SPARK_HOME", "SPARK_CONF_DIR", "HADOOP_CONF_DIR", "PYTHONPATH"):
+    for name in (
+        "SPARK_HOME",
+        "SPARK_CONF_DIR",
+        "SPARK_DIST_CLASSPATH",
+        "HADOOP_CONF_DIR",
+        "YARN_CONF_DIR",
+        "PYTHONPATH",
+    ):
         monkeypatch.setenv(name, "/user's")
     monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", "--master spark://user's:7077 pyspark-shell")
 
