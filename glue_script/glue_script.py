@@ -28,6 +28,7 @@ from decimal import Decimal
 from functools import reduce
 from operator import or_
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
@@ -439,6 +440,12 @@ class Folder:
         statuses = self._file_system.globStatus(self._path(pattern)) or []
         return {status.getPath().getName(): status.getLen() for status in statuses if status.isFile()}
 
+    def size(self, name: str) -> int:
+        """Return the bytes of all files below a folder; 0 when it does not exist."""
+        path = self._path(name)
+        exists = self._file_system.exists(path)
+        return int(self._file_system.getContentSummary(path).getLength()) if exists else 0
+
     def read_text(self, name: str) -> str:
         stream = self._file_system.open(self._path(name))
         try:
@@ -459,8 +466,8 @@ class Folder:
         self._file_system.delete(self._path(name), True)
 
 
-# Day -> file name -> size in bytes.
-HistoryFiles = Mapping[str, Mapping[str, int]]
+# Day -> names of the history's files in the day's folder.
+HistoryFiles = Mapping[str, Sequence[str]]
 
 
 @dataclass
@@ -558,19 +565,26 @@ def count_rows(listens: DataFrame) -> dict[str, int]:
 
 
 def read_listens(
-    spark: SparkSession, batch_id: str, input_uris: Sequence[str], history: Folder, seen: HistoryFiles
-) -> DataFrame:
-    """Read the input and the history files, each listen with the `sources` bit of where it was found."""
-    files = [(name, history.uri(f"listen_date={day}/{name}")) for day in seen for name in seen[day]]
-    own = [uri for name, uri in files if name.startswith(f"{batch_id}__")]
-    other = [uri for name, uri in files if not name.startswith(f"{batch_id}__")]
-    places = [(IN_INPUT, input_uris), (IN_OWN_HISTORY, own), (IN_OTHER_HISTORY, other)]
-    frames = [
-        read_parquet(spark, LISTENS_SCHEMA, uris).withColumn("sources", F.lit(bit))
-        for bit, uris in places
-        if uris or bit == IN_INPUT
-    ]
-    return reduce(DataFrame.unionByName, frames).transform(with_listen_date)
+    spark: SparkSession, batch_id: str, input_uris: Sequence[str], history: Folder, days: Iterable[str]
+) -> tuple[DataFrame, HistoryFiles]:
+    """Read the input and the history of these days, each listen with the `sources` bit of where it was found.
+
+    The history's files are exactly those that are returned: Spark lists them once, by folder, since a day may
+    have so many that to name each of them would take longer than to read them.
+    """
+    listens = read_parquet(spark, LISTENS_SCHEMA, input_uris).withColumn("sources", F.lit(IN_INPUT))
+    files = defaultdict(list)
+    folders = [history.uri(f"listen_date={day}") for day in days]
+    if folders:
+        reader = spark.read.schema(LISTENS_SCHEMA).option("pathGlobFilter", "*.parquet")
+        accepted = reader.parquet(*folders)
+        for uri in accepted.inputFiles():
+            day, _, name = unquote(uri).rpartition("/listen_date=")[2].partition("/")
+            files[day].append(name)
+        is_own = F.col("_metadata.file_name").startswith(f"{batch_id}__")
+        source = F.when(is_own, IN_OWN_HISTORY).otherwise(IN_OTHER_HISTORY)
+        listens = listens.unionByName(accepted.withColumn("sources", source))
+    return listens.transform(with_listen_date), files
 
 
 def count_distinct(listens: DataFrame, days: Iterable[str]) -> dict[str, dict[str, int]]:
@@ -612,10 +626,12 @@ def list_output(output: Folder, days: Iterable[str]) -> dict[str, int]:
     }
 
 
-def day_sizes(rows_read: Mapping[str, int], input_size: int, seen: HistoryFiles) -> dict[str, float]:
+def day_sizes(
+    rows_read: Mapping[str, int], input_size: int, history_sizes: Mapping[str, int]
+) -> dict[str, float]:
     """Return about how many bytes of Parquet each day has in input and history together."""
     row_size = input_size / max(1, sum(rows_read.values()))
-    return {day: rows_read.get(day, 0) * row_size + sum(files.values()) for day, files in seen.items()}
+    return {day: rows_read.get(day, 0) * row_size + size for day, size in history_sizes.items()}
 
 
 def partitions_of(size: float) -> int:
@@ -655,7 +671,7 @@ def part_numbers(spark: SparkSession, parts: Mapping[str, range]) -> dict[str, l
 
 
 def summarize_days(
-    rows_read: Mapping[str, int], counts: Mapping[str, Mapping[str, int]], seen: HistoryFiles
+    rows_read: Mapping[str, int], counts: Mapping[str, Mapping[str, int]], history_files: HistoryFiles
 ) -> dict[str, dict[str, Any]]:
     """Return what the summary tells of each day."""
     return {
@@ -665,9 +681,9 @@ def summarize_days(
             "repeated": rows_read.get(day, 0) - counts[day]["new"],
             "added": counts[day]["added"],
             "total": counts[day]["total"],
-            "history_objects": sorted(seen[day]),
+            "history_objects": sorted(history_files.get(day, [])),
         }
-        for day in seen
+        for day in counts
     }
 
 
@@ -686,25 +702,26 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
     days = sorted(args.REPROCESS_DATES.union(rows_read))
     if not days:
         raise ValueError(f"nothing to do: the listens in {source.uri(MANIFEST)} have no rows")
-    seen = {day: history.sizes(f"listen_date={day}/*.parquet") for day in days}
-    parts = plan_parts(day_sizes(rows_read, tables["listens"].size, seen))
+    history_sizes = {day: history.size(f"listen_date={day}") for day in days}
+    days_of_history = [day for day, size in history_sizes.items() if size]
+    parts = plan_parts(day_sizes(rows_read, tables["listens"].size, history_sizes))
     partitions = parts[days[-1]].stop
     spark.conf.set("spark.sql.shuffle.partitions", partitions)
-    history_objects = sum(len(files) for files in seen.values())
     print(f"{sum(rows_read.values())} rows read, days {', '.join(days)}", flush=True)
-    print(f"{history_objects} history objects of these days; {partitions} partitions", flush=True)
 
     songs = read_parquet(spark, SONGS_SCHEMA, tables["songs"].uris)
     songs = songs.transform(unique_songs, partitions_of(tables["songs"].size)).persist()
     # Side by side, since much of a small run is Spark's planning, and a large one's tasks end unevenly.
     with ThreadPoolExecutor() as pool:
         masks = pool.submit(genre_masks, songs)
-        listens = (
-            read_listens(spark, args.BATCH_ID, tables["listens"].uris, history, seen)
-            .transform(distinct_listens_in_parts, part_numbers(spark, parts), partitions)
-            .persist()
+        all_listens, history_files = read_listens(
+            spark, args.BATCH_ID, tables["listens"].uris, history, days_of_history
         )
-        day_summaries = summarize_days(rows_read, count_distinct(listens, days), seen)
+        history_objects = sum(map(len, history_files.values()))
+        print(f"{history_objects} history objects of these days; {partitions} partitions", flush=True)
+        numbers = part_numbers(spark, parts)
+        listens = all_listens.transform(distinct_listens_in_parts, numbers, partitions).persist()
+        day_summaries = summarize_days(rows_read, count_distinct(listens, days), history_files)
         added = listens.transform(filter_added_listens)
         written = pool.submit(write_listens, added, partitions, output.uri("listens"))
         genres = top_songs_per_genre(listens.transform(track_listen_counts).transform(with_song, songs))

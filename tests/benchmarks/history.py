@@ -6,6 +6,7 @@ in 500 small files instead of a few.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,19 +28,35 @@ def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
     """Measure a batch of one day beside histories of several lengths, and of several numbers of files."""
     daily = count_of(size)
     write_batch(folder, daily)
+    of_lengths = measure_cases(
+        f"{size} listens a day", {f"{days} days": (days, FEW_FILES) for days in DAYS}, daily, repeat, folder
+    )
+    of_files = measure_cases(
+        f"a day of {size} listens",
+        {f"{n} files": (1, n) for n in (MANY_FILES, FEW_FILES)},
+        daily,
+        repeat,
+        folder,
+    )
+    return of_lengths + of_files
+
+
+def measure_cases(
+    case: str, histories: Mapping[str, tuple[int, int]], daily: int, repeat: int, folder: Path
+) -> list[Measurement]:
+    """Measure the batch beside each history: how many days it has, and how many files a day."""
     environment = glue_environment(folder)
-    contenders = []
-    for days in DAYS:
-        history = folder / f"history-of-{days}"
-        write_history(history, daily, days, FEW_FILES)
-        contenders.append(Contender(f"{days} days", glue_command(folder, history), environment))
-    measurements = alternate("history", f"{size} listens a day", contenders, repeat)
-    contenders = []
-    for files in (MANY_FILES, FEW_FILES):
-        history = folder / f"history-in-{files}"
-        write_history(history, daily, 1, files)
-        contenders.append(Contender(f"{files} files", glue_command(folder, history), environment))
-    return measurements + alternate("history", f"a day of {size} listens", contenders, repeat)
+    contenders, facts = [], []
+    for name, (days, files) in histories.items():
+        history = folder / f"history-of-{days}-in-{files}"
+        write_history(history, daily, days, files)
+        sizes = [path.stat().st_size for path in history.rglob("*.parquet")]
+        facts.append({"history files": len(sizes), "MB": round(sum(sizes) / 1e6, 1)})
+        contenders.append(Contender(name, glue_command(folder, history), environment))
+    measurements = alternate("history", case, contenders, repeat)
+    for measurement, of_history in zip(measurements, facts, strict=True):
+        measurement.facts.update(of_history)
+    return measurements
 
 
 def write_batch(folder: Path, daily: int) -> None:

@@ -53,12 +53,13 @@ def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
         for name in ("songs", "users")
         for path in (folder / "sample" / name).iterdir()
     }
+    facts: dict[str, object] = {"listens": LISTENS, "kB": sum(map(len, files.values())) // 1000}
     measured: dict[tuple[str, str], Measurement] = {}
 
     def note(contender: str, seconds: dict[str, float]) -> None:
         for case, value in seconds.items():
             of_case = f"{size} files: {case}"
-            entry = measured.setdefault((case, contender), Measurement(PART, of_case, contender))
+            entry = measured.setdefault((case, contender), Measurement(PART, of_case, contender, facts=facts))
             entry.seconds.append(value)
 
     with scheduler(folder / "project") as (aws_port, call):

@@ -209,6 +209,18 @@ def test_history_of_other_days_is_not_read(job: JobFolder) -> None:
     assert job.day(DAY)["total"] == 2
 
 
+def test_history_is_the_parquet_files_of_a_day_whatever_their_names(job: JobFolder) -> None:
+    names = ["manual__2024-06-25T00_00_00-a1__0.parquet", "Ça va + 100%20 #1__0.parquet"]
+    for name, accepted in zip(names, (A, B), strict=True):
+        job.write_history(name, [accepted])
+    (job.history / f"listen_date={DAY}" / "notes.txt").write_text("not Parquet")
+    (job.history / "listen_date=2024-06-26").mkdir()
+    job.write_input([C, listen("u1", "t1", "2024-06-26 00:00:00")])
+    job.run()
+    assert (job.day(DAY)["total"], job.day(DAY)["history_objects"]) == (3, sorted(names))
+    assert (job.day("2024-06-26")["total"], job.day("2024-06-26")["history_objects"]) == (1, [])
+
+
 def test_only_objects_that_the_manifest_names_are_read(job: JobFolder) -> None:
     job.write_input([A], [B])
     stray = job.source / "listens" / "part-00002.parquet"

@@ -106,3 +106,17 @@ def test_each_file_is_scanned_once_but_for_the_times_of_the_input(run: Run) -> N
 
 def test_nothing_is_computed_in_python(run: Run) -> None:
     assert not [name for name in run.operators if "Python" in name or "Pandas" in name]
+
+
+def test_day_of_many_files_is_listed_without_a_spark_job(job: JobFolder, spark: SparkSession) -> None:
+    # Of so many paths Spark makes a job, when each of them is named.
+    files = 2 * int(str(spark.conf.get("spark.sql.sources.parallelPartitionDiscovery.threshold")))
+    for number in range(files):
+        job.write_history(f"other__{number}.parquet", [listen(f"u{number}", "t1", f"{DAYS[0]} 12:00:00")])
+    job.write_input([listen("late", "t1", f"{DAYS[0]} 13:00:00")])
+    known = {stage.stageId() for stage in stages_of(spark)}
+    job.run()
+    described = [str(stage.description()) for stage in stages_of(spark) if stage.stageId() not in known]
+    assert len(described) > 3
+    assert not [text for text in described if "Listing leaf files" in text]
+    assert job.day(DAYS[0])["total"] == files + 1
