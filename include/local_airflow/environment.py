@@ -87,6 +87,8 @@ def airflow_environment(
             "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
             "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            # As in the image.
+            "MALLOC_ARENA_MAX": "2",
         }
     )
 

@@ -2,8 +2,9 @@
 
 python -m tests.benchmarks.ingest_child FOLDER PARTS_AT_ONCE PART_BYTES
 
-Airflow gives every mapped task a process of its own; so does this one, as many at once as it is told to,
-unless that is one. They are ready before the time begins. Prints the time and what came out as JSON.
+Airflow gives every mapped task a process of its own, with the environment that `make up` gives it; so does
+this one, as many at once as it is told to. They are ready before the time begins. Prints the time and what
+came out as JSON.
 """
 
 from __future__ import annotations
@@ -43,16 +44,13 @@ def main() -> None:
     """Ingest what lies in the source bucket and print the facts."""
     folder, at_once, part_bytes = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     _become_task(folder)
-    if at_once == 1:
-        facts = _ingest(lambda function, items: [function(item) for item in items], part_bytes)
-    else:
-        context = get_context("spawn")
-        ready = context.Barrier(at_once + 1)
-        with ProcessPoolExecutor(at_once, context, _become_worker, (folder, ready)) as pool:
-            started = [pool.submit(_peak_mib) for _ in range(at_once)]
-            ready.wait()
-            assert all(future.result() for future in started)
-            facts = _ingest(lambda function, items: list(pool.map(function, items)), part_bytes)
+    context = get_context("spawn")
+    ready = context.Barrier(at_once + 1)
+    with ProcessPoolExecutor(at_once, context, _become_worker, (folder, ready)) as pool:
+        started = [pool.submit(_peak_mib) for _ in range(at_once)]
+        ready.wait()
+        assert all(future.result() for future in started)
+        facts = _ingest(lambda function, items: list(pool.map(function, items)), part_bytes)
     print(json.dumps(facts))
 
 
@@ -71,8 +69,7 @@ def _ingest(run_tasks: Map, part_bytes: int) -> dict[str, Any]:
     validated_at = time.monotonic()
     moved = move_files_to_intermediate_bucket(RUN_ID, [task.result for task in validated], config)
     ended = time.monotonic()
-    elsewhere = [task.cpu_seconds for task in combined + validated if task.process != os.getpid()]
-    cpu_seconds = time.process_time() - cpu + sum(elsewhere)
+    cpu_seconds = time.process_time() - cpu + sum(task.cpu_seconds for task in combined + validated)
     reasons: Counter[str] = Counter()
     intermediate = Path(os.environ["BENCHMARK_BUCKETS"]) / config.intermediate_bucket
     for path in intermediate.glob("runs/*/validated/*.json"):
@@ -96,7 +93,6 @@ class _Task:
     """What a mapped task returned, and what its process needed."""
 
     result: Any
-    process: int
     cpu_seconds: float
     peak_mib: float
 
@@ -115,7 +111,7 @@ def _validate(part: Any, config: Any) -> _Task:
 
 def _measured(task: Callable[[Any, Any], Any], part: Any, config: Any) -> _Task:
     cpu = time.process_time()
-    return _Task(task(part, config), os.getpid(), time.process_time() - cpu, _peak_mib())
+    return _Task(task(part, config), time.process_time() - cpu, _peak_mib())
 
 
 def _peak_mib() -> float:

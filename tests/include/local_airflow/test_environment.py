@@ -10,6 +10,7 @@ import pytest
 from botocore.utils import get_environ_proxies
 
 from include.local_airflow.environment import (
+    ROOT,
     airflow_environment,
     aws_environment,
     replace_environment,
@@ -107,6 +108,16 @@ def test_resources_of_local_aws_win_over_the_users_shell(tmp_path: Path) -> None
     assert environment["SOURCE_BUCKET_NAME"] == "local-source"
     assert environment["KPI_TABLE_NAME"] == "local-table"
     assert environment["MAX_REJECTED_FRACTION"] == "0.5"
+
+
+def test_tasks_have_the_environment_of_the_image(tmp_path: Path) -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    of_image = dict(line.removeprefix("ENV ").split("=") for line in lines if line.startswith("ENV "))
+
+    environment = airflow_environment({}, 5555, RESOURCES, tmp_path)
+
+    assert of_image["MALLOC_ARENA_MAX"]
+    assert {name: environment[name] for name in of_image} == of_image
 
 
 def test_webserver_listens_on_this_machine_only() -> None:
