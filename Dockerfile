@@ -1,3 +1,3 @@
 FROM quay.io/astronomer/astro-runtime:12.7.1
-# Of each of a task's threads glibc would keep freed memory apart, up to 100 MB in all: docs/performance.md.
+# glibc keeps what each thread freed apart, up to 100 MB a task; with two arenas threads share it (docs/performance.md).
 ENV MALLOC_ARENA_MAX=2

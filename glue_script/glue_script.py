@@ -71,8 +71,9 @@ SPARK_CONF: dict[str, Any] = {
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
     # Small enough that no core waits long for the last of few large files.
     "spark.sql.files.maxPartitionBytes": "32MB",
-    # Days of hundreds of small files: some tens of them a task, when they are listed and when they are read.
+    # Days of hundreds of small files: some tens of them a task.
     "spark.sql.files.openCostInBytes": "1MB",
+    # More than 32 days of history, or parts of the input, are listed by so many tasks.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "32",
     # Up to some million tracks, so that all listens need not be shuffled to meet them.
     "spark.sql.autoBroadcastJoinThreshold": "128MB",
@@ -440,11 +441,11 @@ class Folder:
         statuses = self._file_system.globStatus(self._path(pattern)) or []
         return {status.getPath().getName(): status.getLen() for status in statuses if status.isFile()}
 
-    def size(self, name: str) -> int:
-        """Return the bytes of all files below a folder; 0 when it does not exist."""
+    def size(self, name: str) -> int | None:
+        """Return the bytes of all files below a folder, or None when it does not exist."""
         path = self._path(name)
         exists = self._file_system.exists(path)
-        return int(self._file_system.getContentSummary(path).getLength()) if exists else 0
+        return int(self._file_system.getContentSummary(path).getLength()) if exists else None
 
     def read_text(self, name: str) -> str:
         stream = self._file_system.open(self._path(name))
@@ -569,8 +570,17 @@ def read_listens(
 ) -> tuple[DataFrame, HistoryFiles]:
     """Read the input and the history of these days, each listen with the `sources` bit of where it was found.
 
-    The history's files are exactly those that are returned: Spark lists them once, by folder, since a day may
-    have so many that to name each of them would take longer than to read them.
+    Args:
+        spark: the session.
+        batch_id: what the names of this batch's files in the history begin with.
+        input_uris: the input's files.
+        history: the folder that has a folder per day.
+        days: those whose folder exists. Of one that has very many files, it takes longer to name each of them
+            to Spark than to read them.
+
+    Returns:
+        The listens, and the history's files: exactly those that are read, whatever is added meanwhile, since
+        both come from the one listing that Spark makes when it is told the folders.
     """
     listens = read_parquet(spark, LISTENS_SCHEMA, input_uris).withColumn("sources", F.lit(IN_INPUT))
     files = defaultdict(list)
@@ -578,10 +588,14 @@ def read_listens(
     if folders:
         reader = spark.read.schema(LISTENS_SCHEMA).option("pathGlobFilter", "*.parquet")
         accepted = reader.parquet(*folders)
+        own = []
         for uri in accepted.inputFiles():
             day, _, name = unquote(uri).rpartition("/listen_date=")[2].partition("/")
             files[day].append(name)
-        is_own = F.col("_metadata.file_name").startswith(f"{batch_id}__")
+            if name.startswith(f"{batch_id}__"):
+                # In the metadata too, names are those of a URI.
+                own.append(uri.rpartition("/")[2])
+        is_own = F.col("_metadata.file_name").isin(own)
         source = F.when(is_own, IN_OWN_HISTORY).otherwise(IN_OTHER_HISTORY)
         listens = listens.unionByName(accepted.withColumn("sources", source))
     return listens.transform(with_listen_date), files
@@ -627,11 +641,11 @@ def list_output(output: Folder, days: Iterable[str]) -> dict[str, int]:
 
 
 def day_sizes(
-    rows_read: Mapping[str, int], input_size: int, history_sizes: Mapping[str, int]
+    rows_read: Mapping[str, int], input_size: int, history_sizes: Mapping[str, int | None]
 ) -> dict[str, float]:
     """Return about how many bytes of Parquet each day has in input and history together."""
     row_size = input_size / max(1, sum(rows_read.values()))
-    return {day: rows_read.get(day, 0) * row_size + size for day, size in history_sizes.items()}
+    return {day: rows_read.get(day, 0) * row_size + (size or 0) for day, size in history_sizes.items()}
 
 
 def partitions_of(size: float) -> int:
@@ -698,22 +712,24 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
     output.delete(SUMMARY)
     output.delete()
 
-    rows_read = count_rows(read_parquet(spark, LISTENS_SCHEMA, tables["listens"].uris))
-    days = sorted(args.REPROCESS_DATES.union(rows_read))
-    if not days:
-        raise ValueError(f"nothing to do: the listens in {source.uri(MANIFEST)} have no rows")
-    history_sizes = {day: history.size(f"listen_date={day}") for day in days}
-    days_of_history = [day for day, size in history_sizes.items() if size]
-    parts = plan_parts(day_sizes(rows_read, tables["listens"].size, history_sizes))
-    partitions = parts[days[-1]].stop
-    spark.conf.set("spark.sql.shuffle.partitions", partitions)
-    print(f"{sum(rows_read.values())} rows read, days {', '.join(days)}", flush=True)
-
+    # To Spark, folders that it read before are the same, even when they hold other files now.
+    spark.catalog.clearCache()
     songs = read_parquet(spark, SONGS_SCHEMA, tables["songs"].uris)
     songs = songs.transform(unique_songs, partitions_of(tables["songs"].size)).persist()
     # Side by side, since much of a small run is Spark's planning, and a large one's tasks end unevenly.
     with ThreadPoolExecutor() as pool:
         masks = pool.submit(genre_masks, songs)
+        rows_read = count_rows(read_parquet(spark, LISTENS_SCHEMA, tables["listens"].uris))
+        days = sorted(args.REPROCESS_DATES.union(rows_read))
+        if not days:
+            raise ValueError(f"nothing to do: the listens in {source.uri(MANIFEST)} have no rows")
+        print(f"{sum(rows_read.values())} rows read, days {', '.join(days)}", flush=True)
+        folder_sizes = pool.map(history.size, [f"listen_date={day}" for day in days])
+        history_sizes = dict(zip(days, folder_sizes, strict=True))
+        parts = plan_parts(day_sizes(rows_read, tables["listens"].size, history_sizes))
+        partitions = parts[days[-1]].stop
+        spark.conf.set("spark.sql.shuffle.partitions", partitions)
+        days_of_history = [day for day, size in history_sizes.items() if size is not None]
         all_listens, history_files = read_listens(
             spark, args.BATCH_ID, tables["listens"].uris, history, days_of_history
         )
@@ -736,8 +752,6 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
         items = kpi_items(genre_rows.result(), listener_rows)
         output.write_text("kpis/items.json", "".join(map(to_json, items)))
         written.result()
-    listens.unpersist()
-    songs.unpersist()
 
     totals = {
         name: sum(day[name] for day in day_summaries.values()) for name in ("rows_read", "new", "repeated")

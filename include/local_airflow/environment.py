@@ -87,7 +87,7 @@ def airflow_environment(
             "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
             "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-            # As in the image.
+            # As in the image; it acts on processes that are started with it, those of `make up`.
             "MALLOC_ARENA_MAX": "2",
         }
     )

@@ -2,9 +2,9 @@
 
 python -m tests.benchmarks.ingest_child FOLDER PARTS_AT_ONCE PART_BYTES
 
-Airflow gives every mapped task a process of its own, with the environment that `make up` gives it; so does
-this one, as many at once as it is told to. They are ready before the time begins. Prints the time and what
-came out as JSON.
+As many worker processes as parts at once do the tasks, one after the other, each with the environment that
+`make up` gives to tasks; they are ready before the time begins. So a worker's memory is at least that of a
+task, which has a process of its own in Airflow. Prints the time and what came out as JSON.
 """
 
 from __future__ import annotations

@@ -44,7 +44,5 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 
 @pytest.fixture
-def job(spark: SparkSession, tmp_path: Path) -> Iterator[JobFolder]:
-    yield JobFolder(tmp_path)
-    # A run that failed leaves its cached listens behind.
-    spark.catalog.clearCache()
+def job(spark: SparkSession, tmp_path: Path) -> JobFolder:
+    return JobFolder(tmp_path)

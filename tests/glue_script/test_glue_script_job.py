@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -137,6 +138,14 @@ def test_replayed_batch_counts_the_same_and_adds_nothing(job: JobFolder) -> None
     assert job.added_objects() == []
 
 
+def test_batch_whose_key_a_uri_would_escape_knows_its_own_history(job: JobFolder) -> None:
+    job.write_history("100% ça #1__0.parquet", [A])
+    job.write_history("other__0.parquet", [B])
+    job.write_input([A, B, C])
+    job.run(batch_id="100% ça #1")
+    assert (job.day(DAY)["new"], job.day(DAY)["added"]) == (2, 1)
+
+
 def test_batch_whose_key_starts_like_another_one_is_another_batch(job: JobFolder) -> None:
     job.write_history("batch-10__0.parquet", [A])
     job.write_input([A, B])
@@ -213,12 +222,45 @@ def test_history_is_the_parquet_files_of_a_day_whatever_their_names(job: JobFold
     names = ["manual__2024-06-25T00_00_00-a1__0.parquet", "Ça va + 100%20 #1__0.parquet"]
     for name, accepted in zip(names, (A, B), strict=True):
         job.write_history(name, [accepted])
-    (job.history / f"listen_date={DAY}" / "notes.txt").write_text("not Parquet")
+    folder = job.history / f"listen_date={DAY}"
+    (folder / "empty.parquet").touch()
+    (folder / "notes.txt").write_text("not Parquet")
     (job.history / "listen_date=2024-06-26").mkdir()
     job.write_input([C, listen("u1", "t1", "2024-06-26 00:00:00")])
     job.run()
-    assert (job.day(DAY)["total"], job.day(DAY)["history_objects"]) == (3, sorted(names))
+    assert (job.day(DAY)["total"], job.day(DAY)["history_objects"]) == (3, sorted([*names, "empty.parquet"]))
     assert (job.day("2024-06-26")["total"], job.day("2024-06-26")["history_objects"]) == (1, [])
+
+
+def test_what_is_added_to_the_history_during_a_run_is_neither_read_nor_named(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = glue_script.part_numbers
+
+    def plan_while_another_run_adds(*arguments: Any) -> Any:
+        job.write_history("late__0.parquet", [B, C])
+        return plan(*arguments)
+
+    monkeypatch.setattr(glue_script, "part_numbers", plan_while_another_run_adds)
+    job.write_history("other__0.parquet", [A])
+    job.write_input([B])
+    job.run()
+    assert (job.day(DAY)["total"], job.day(DAY)["new"]) == (2, 1)
+    assert job.day(DAY)["history_objects"] == ["other__0.parquet"]
+    assert job.added() == [B]
+
+
+def test_run_after_a_failed_one_in_the_same_session_reads_the_history_anew(job: JobFolder) -> None:
+    job.write_history("other__0.parquet", [A])
+    (job.history / f"listen_date={DAY}").rename(job.history / "listen_date=2024-06-26")
+    job.write_input([listen("u1", "t1", "2024-06-26 00:00:00")])
+    with pytest.raises(ValueError, match="history of 2024-06-26 holds listens of 2024-06-25"):
+        job.run()
+    (job.history / "listen_date=2024-06-26" / "other__0.parquet").unlink()
+    job.write_history("other__1.parquet", [listen("u2", "t1", "2024-06-26 00:00:00")])
+    job.run()
+    assert job.day("2024-06-26")["total"] == 2
+    assert job.day("2024-06-26")["history_objects"] == ["other__1.parquet"]
 
 
 def test_only_objects_that_the_manifest_names_are_read(job: JobFolder) -> None:

@@ -219,7 +219,8 @@ def test_names_can_be_listed_without_a_prefix_though_contents_cannot_be_read(
 
 
 RUN_OUTPUT = {"Bucket": "music-streaming-intermediate", "Key": f"{RUN}/output/kpis/part-00000.json"}
-HISTORY = {"Bucket": "music-streaming-archive", "Key": "listens/listen_date=2024-06-25/r__a.parquet"}
+HISTORY_OF_DAY = "listens/listen_date=2024-06-25"
+HISTORY = {"Bucket": "music-streaming-archive", "Key": f"{HISTORY_OF_DAY}/r__a.parquet"}
 
 
 @pytest.mark.parametrize(
@@ -237,6 +238,10 @@ HISTORY = {"Bucket": "music-streaming-archive", "Key": "listens/listen_date=2024
         (GLUE_ROLE, "HeadObject", RUN_OUTPUT | {"Key": "runs"}),
         (GLUE_ROLE, "HeadObject", RUN_OUTPUT | {"Key": "runs_$folder$"}),
         (GLUE_ROLE, "HeadObject", HISTORY),
+        # Of a day's folder, which is no object: does it exist, how large is it, has a stream written it?
+        (GLUE_ROLE, "HeadObject", HISTORY | {"Key": HISTORY_OF_DAY}),
+        (GLUE_ROLE, "HeadObject", HISTORY | {"Key": f"{HISTORY_OF_DAY}_$folder$"}),
+        (GLUE_ROLE, "HeadObject", HISTORY | {"Key": f"{HISTORY_OF_DAY}/_spark_metadata"}),
         (GLUE_ROLE, "CreateMultipartUpload", RUN_OUTPUT),
         (GLUE_ROLE, "AbortMultipartUpload", RUN_OUTPUT),
         (GLUE_ROLE, "DeleteObject", RUN_OUTPUT | {"Key": f"{RUN}/output/kpis/_temporary/0/"}),
@@ -246,7 +251,7 @@ HISTORY = {"Bucket": "music-streaming-archive", "Key": "listens/listen_date=2024
         (
             GLUE_ROLE,
             "ListObjectsV2",
-            {"Bucket": HISTORY["Bucket"], "Prefix": "listens/listen_date=2024-06-25/"},
+            {"Bucket": HISTORY["Bucket"], "Prefix": f"{HISTORY_OF_DAY}/"},
         ),
         # Large objects are copied and uploaded in parts.
         (AIRFLOW_ROLE, "UploadPartCopy", HISTORY | {"CopySource": RUN_OUTPUT}),
