@@ -38,8 +38,8 @@ MUTATIONS = {
     "a day is computed from the history too": Mutation(
         (4, 5, 13),
         GLUE_SCRIPT,
-        "        if uris or bit == IN_INPUT\n",
-        "        if bit == IN_INPUT\n",
+        "    if folders:\n",
+        "    if not folders:\n",
         f"{GLUE_TESTS}/test_glue_script_job.py::test_listen_of_own_and_of_another_batch_is_not_new",
         "assert (3, 3, 3) == (2, 1, 3)",
     ),
