@@ -1,103 +1,117 @@
 # The commands of the project; `make help` lists them.
-# Python 3.11 or 3.12; found on PATH unless named: make run PYTHON=/path/to/python3.11
+# Python 3.11 or 3.12 from PATH, or the one that you name: make run PYTHON=/path/to/python3.11
 PYTHON ?= $(shell for python in python3.11 python3.12 python3 python; do \
 	"$$python" -c '$(IS_SUPPORTED)' 2>/dev/null && echo "$$python" && break; done)
 AWS_PORT ?= 5555
 WEB_PORT ?= 8083
 DASHBOARD_PORT ?= 8501
-# As given: no $ in a path is make's to expand.
+# Names of the variables on make's command line. A command uses or refuses each of them, and ignores the shell's.
+GIVEN_SETTINGS := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
+# `value` keeps make from expanding a $ in a path.
 override DATA := $(value DATA)
 override DATES := $(value DATES)
 override RUN := $(value RUN)
-export DATA DATES RUN
+override REMOVE := $(value REMOVE)
+export DATA DATES RUN REMOVE GIVEN_SETTINGS
 
-# Packages of another environment must not mix with those of the lock.
+# Packages of another environment must not mix with the locked ones.
 unexport PYTHONPATH PYTHONHOME
 
 IS_SUPPORTED = import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 INSTALLED = .venv/.installed-from-lock
 CLASSES_ARCHIVED = .venv/.spark-classes-archived
+S3A_JARS = .local/s3a-jars
 AIRFLOW3_INSTALLED = .venv-airflow3/.installed-from-lock
 DASHBOARD_INSTALLED = .venv-dashboard/.installed-from-lock
-COMMAND = .venv/bin/python -m include.local_airflow
+COMMAND = .venv/bin/python -m include.commands
 UV = uv==0.13.9
-# A day on which the tests passed with the newest packages; for Airflow 2, pyproject.toml names one.
+# A day on which the tests passed with the newest packages; pyproject.toml has the day for Airflow 2.
 AIRFLOW3_PACKAGES_OF = 2026-11-20T00:00:00Z
-# Of the random sequences of the fault tests.
+# Seed of the random sequences in the fault tests.
 SEED ?= 1
+# Each process has its own local AWS, Airflow and Spark. More processes would cost memory and save little time.
+IN_PARALLEL = -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help run reprocess redrive up dashboard down doctor test test-faults test-browser test-airflow3 test-containers \
-	bench lint fix lock clean
+.PHONY: help run reprocess redrive up dashboard down doctor smoke test test-faults test-browser test-s3a test-airflow3 \
+	test-containers bench lint fix lock clean
 
-help: ## Say what each command does
+help: ## List the commands
 	@echo 'make COMMAND, where COMMAND is:'
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
 	@echo 'Ports of local AWS, of the UI and of the dashboard:' \
 		'AWS_PORT=$(AWS_PORT) WEB_PORT=$(WEB_PORT) DASHBOARD_PORT=$(DASHBOARD_PORT)'
 
 run: $(INSTALLED) ## Run the pipeline once on sample data, or on your own: make run DATA=folder
-	@$(COMMAND) run --aws-port '$(AWS_PORT)' -- "$$DATA"
+	@$(COMMAND) run --aws-port '$(AWS_PORT)' $(if $(ACCEPT_CHECKS),--accept-checks) -- "$$DATA"
 
-reprocess: $(INSTALLED) ## Compute days again with today's catalogs: make reprocess DATES=2024-06-25,2024-06-26 [DATA=folder]
-	@$(COMMAND) reprocess --aws-port '$(AWS_PORT)' -- "$$DATES" "$$DATA"
+reprocess: $(INSTALLED) ## Reprocess days with the current catalogs: make reprocess DATES=2024-06-25,2024-06-26 [DATA=folder]
+	@$(COMMAND) reprocess --aws-port '$(AWS_PORT)' $(if $(ACCEPT_CHECKS),--accept-checks) -- "$$DATES" "$$DATA"
 
-redrive: $(INSTALLED) ## Bring back, corrected, what a run put into quarantine: make redrive [RUN=run_key]
+redrive: $(INSTALLED) ## Fetch a run's quarantined data, then redeliver the corrected files: make redrive [RUN=run_key]
 	@$(COMMAND) redrive --aws-port '$(AWS_PORT)' -- "$$RUN"
 
-up: $(INSTALLED) ## Start the pipeline under a scheduler, with Airflow's UI on WEB_PORT
+up: $(INSTALLED) ## Start the pipeline with a scheduler and Airflow's UI, on WEB_PORT
 	@$(COMMAND) up --aws-port '$(AWS_PORT)' --web-port '$(WEB_PORT)'
 
-dashboard: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Start the dashboard on DASHBOARD_PORT, on local AWS
+dashboard: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Start the dashboard for local AWS, on DASHBOARD_PORT
 	@$(COMMAND) dashboard --aws-port '$(AWS_PORT)' --dashboard-port '$(DASHBOARD_PORT)'
 
-# Without the environment nothing can have been started; a newer lock must not replace what is running.
-down: ## Stop all that run, up and dashboard started
+# Without the environment nothing was started. It is not a prerequisite, because a newer lock must not replace it now.
+down: ## Stop everything that run, up and dashboard started
 	@if [ -e $(INSTALLED) ]; then $(COMMAND) down; else echo 'Nothing was running.'; fi
 
-doctor: $(INSTALLED) ## Say what is missing or wrong in settings and AWS: those of .env, else local AWS
+doctor: $(INSTALLED) ## Check the settings, AWS resources and rights of .env, or of local AWS
 	@.venv/bin/python -m include.doctor --aws-port '$(AWS_PORT)'
 
-test: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Run the tests: of the faults a fast cut, none in a browser
+smoke: $(INSTALLED) ## Prove on your AWS account what local AWS cannot; asks first, removes everything [REMOVE=suffix]
+	@.venv/bin/python -m include.smoke $(if $(REMOVE),--remove "$$REMOVE")
+
+test: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Run the tests, without the slow ones and those in a browser
 	@echo 'Running the tests'
-	@.venv/bin/python -m pytest -m 'not slow'
+	@.venv/bin/python -m pytest -m 'not slow' $(IN_PARALLEL)
 	@.venv-dashboard/bin/python -m pytest tests/dashboard
 
-test-faults: $(INSTALLED) ## Let everything go wrong that can, at every AWS call; ends with a table [SEED=number]
+test-faults: $(INSTALLED) ## Inject every failure at every AWS call; ends with a table [SEED=number]
 	@echo 'Running the fault tests; this takes 20 to 30 minutes'
-	@.venv/bin/python -m pytest -m scenarios --all-scenarios --hypothesis-seed='$(SEED)' --durations=10
+	@.venv/bin/python -m pytest -m scenarios $(IN_PARALLEL) --all-scenarios --hypothesis-seed='$(SEED)' --durations=10
 
-test-browser: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Run the tests of Airflow's UI and of the dashboard in Chromium
+test-browser: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Test Airflow's UI and the dashboard in Chromium
 	@echo 'Running the tests in Chromium; screenshots are kept in .local/screenshots'
 	@.venv-dashboard/bin/python -m pytest tests/browser
 
-# Not the notes on runs: callbacks of Airflow 3 do not reach its database.
-test-airflow3: $(AIRFLOW3_INSTALLED) ## Run the tests of the DAG, of its helpers and of whole runs on Airflow 3
-	@echo 'Running the tests on Airflow 3'
-	@.venv-airflow3/bin/python -m pytest -m 'not slow' .astro tests/dags --ignore tests/dags/helpers/test_note_run.py \
-		tests/e2e/test_dag_runs.py tests/e2e/test_dag_runs_that_fail.py tests/include/local_airflow/test_pipeline_run.py
+test-s3a: $(INSTALLED) $(S3A_JARS) ## Test the Glue script on Hadoop's S3A, as on Glue 5.1, under its role
+	@echo 'Running the Glue script on S3A; this takes a few minutes'
+	@.venv/bin/python -m pytest tests/s3a
 
-test-containers: $(INSTALLED) ## Build the image and run the DAG in the containers of `astro dev start`, with podman
+# Tests of run notes are left out: Airflow 3's callbacks do not reach its database.
+test-airflow3: $(AIRFLOW3_INSTALLED) ## Test the DAG, its helpers and whole runs on Airflow 3
+	@echo 'Running the tests on Airflow 3'
+	@.venv-airflow3/bin/python -m pytest -m 'not slow' .astro tests/dags --ignore tests/dags/helpers/notices/test_note_run.py \
+		tests/plugins tests/e2e/test_dag_runs.py tests/e2e/test_dag_runs_that_fail.py tests/e2e/test_deployments.py \
+		tests/include/commands/test_pipeline_run.py
+
+test-containers: $(INSTALLED) ## Test the image and the services of `astro dev start`, with podman
 	@echo 'Running the tests of the containers; logs are kept in .local/test-containers'
 	@.venv/bin/python -m pytest tests/containers; status=$$?; \
 		cat .local/test-containers/figures.json 2>/dev/null; exit $$status
 
-bench: $(INSTALLED) ## Measure beside references: make bench [PARTS='ingest glue_job ...'] [SIZES=...] [REPEAT=3]
+bench: $(INSTALLED) ## Measure the parts beside references: make bench [PARTS='ingest glue_job ...'] [SIZES=...] [REPEAT=3]
 	@.venv/bin/python -m tests.benchmarks $(PARTS) $(if $(SIZES),--sizes $(SIZES)) $(if $(REPEAT),--repeat $(REPEAT))
 
-lint: $(INSTALLED) ## Check code style and types, and change nothing
+lint: $(INSTALLED) ## Check style and types, change nothing
 	@echo 'Checking with ruff and mypy'
 	@.venv/bin/python -m ruff check --no-cache
 	@.venv/bin/python -m ruff format --check
-	@.venv/bin/python -m mypy dags/helpers glue_script include dashboard
+	@.venv/bin/python -m mypy dags plugins glue_script include dashboard
 
-fix: $(INSTALLED) ## Mend what ruff can mend, and format
-	@echo 'Mending and formatting with ruff'
+fix: $(INSTALLED) ## Fix and format with ruff
+	@echo 'Fixing and formatting with ruff'
 	@.venv/bin/python -m ruff check --fix
 	@.venv/bin/python -m ruff format
 
-lock: ## Resolve all locks again: of the tools, of Airflow 3 and of the dashboard
+lock: ## Resolve all locks again: the tools', Airflow 3's, the dashboard's and uv's
 	@$(require_python)
-	@echo 'Resolving three requirements files with $(UV)'
+	@echo 'Resolving four requirements files with $(UV)'
 	@"$(PYTHON)" -m venv --clear .local/lock-venv
 	@.local/lock-venv/bin/python -m pip install --quiet --disable-pip-version-check '$(UV)'
 	@.local/lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -107,31 +121,47 @@ lock: ## Resolve all locks again: of the tools, of Airflow 3 and of the dashboar
 		requirements-airflow3.txt -o requirements-airflow3-lock.txt
 	@.local/lock-venv/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header dashboard/requirements-dev.txt -o dashboard/requirements-lock.txt
+	@echo '$(UV)' | .local/lock-venv/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate - -o requirements-uv.txt
 
 clean: down ## Stop everything and remove the environments, local state and caches
 	@echo 'Removing .venv*, .local and caches'
 	@rm -rf .venv .venv-airflow3 .venv-dashboard .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Made anew each time: an environment whose making was interrupted is not to be trusted, and one of an
-# older lock has packages that the new one does not name.
-$(INSTALLED): requirements-lock.txt
-$(AIRFLOW3_INSTALLED): requirements-airflow3-lock.txt
-$(DASHBOARD_INSTALLED): dashboard/requirements-lock.txt
+# Always created from scratch. An interrupted installation leaves a partial environment, and an older lock leaves
+# packages that the new one does not name.
+$(INSTALLED): requirements-lock.txt requirements-uv.txt
+$(AIRFLOW3_INSTALLED): requirements-airflow3-lock.txt requirements-uv.txt
+$(DASHBOARD_INSTALLED): dashboard/requirements-lock.txt requirements-uv.txt
 $(INSTALLED) $(AIRFLOW3_INSTALLED) $(DASHBOARD_INSTALLED):
 	@$(require_python)
-	@echo 'Making the Python environment in $(@D) from $<; this takes a few minutes, once'
+	@echo 'Creating the Python environment in $(@D) from $<; this takes half a minute to a few minutes, once'
 	@"$(PYTHON)" -m venv --clear $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@$(install_locked)
 	@touch $@
 
-# A prerequisite of what runs this environment's Spark. A Java that cannot archive classes is none to stop for.
+# A prerequisite of the commands that run Spark. They also work if Java cannot archive classes.
 run reprocess up test test-faults test-browser bench: $(CLASSES_ARCHIVED)
 $(CLASSES_ARCHIVED): $(INSTALLED)
-	@echo "Archiving Spark's classes, from which it starts sooner; this takes half a minute, once"
+	@echo "Archiving Spark's classes, so Spark starts faster; this takes half a minute, once"
 	@.venv/bin/python -m include.local_aws.class_archive || \
-		echo 'Spark does without: each start takes seconds longer. To try again: rm $@'
+		echo 'Spark works without the archive, but starts seconds later. To try again: rm $@'
 	@touch $@
+
+$(S3A_JARS): tests/s3a/ivy.xml tests/s3a/jars.sha256 | $(INSTALLED)
+	@echo 'Fetching S3A into $@ from Maven Central, 610 MB, once'
+	@.venv/bin/python -m tests.s3a.jars
+	@touch $@
+
+# pip installs uv, which installs the rest several times faster. If uv is not available, or cannot reach the index of
+# pip's settings, pip installs everything. --no-config: the settings in pyproject.toml are for resolving.
+define install_locked
+if ! { $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt && \
+	$(@D)/bin/uv pip install --quiet --no-config --python $(@D) --no-deps --require-hashes --compile-bytecode -r $<; }; then \
+	echo 'Installing with pip instead; this takes a few minutes'; \
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<; fi
+endef
 
 define require_python
 if ! "$(PYTHON)" -c '$(IS_SUPPORTED)' 2>/dev/null; then \

@@ -1,4 +1,4 @@
-"""What `astro dev parse` runs: every DAG file can be imported where nothing is configured.
+"""The test of `astro dev parse`: every DAG file can be imported without any configuration.
 
 The Astro CLI calls this file by its name, inside the project's image.
 """
@@ -15,13 +15,13 @@ from airflow.models import DagBag
 
 PROJECT = Path(__file__).resolve().parents[1]
 EXCEPTIONS_FILE = PROJECT / ".astro" / "dag_integrity_exceptions.txt"
-# Where things are, which says nothing about the pipeline. Airflow's own settings are the AIRFLOW__ ones.
+# These variables give locations and do not configure the pipeline. Airflow reads the AIRFLOW__ ones itself.
 NEEDED_VARIABLES = ("AIRFLOW_HOME", "HOME", "PATH", "TMPDIR")
 
 
 @pytest.fixture(scope="module")
 def dag_bag() -> Iterator[DagBag]:
-    """Parse `dags/` without the variables of `.env`, which the CLI hands to this test when there is one."""
+    """Parse `dags/` without the variables of `.env`, which the CLI passes to this test if the file exists."""
     bare = {
         name: value
         for name, value in os.environ.items()

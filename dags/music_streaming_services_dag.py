@@ -1,6 +1,6 @@
 """Music streaming pipeline.
 
-Picks up listening events that a music service drops as CSV files into S3, checks them, computes daily KPIs
+Picks up listening events that a music service uploads as CSV files to S3, checks them, computes daily KPIs
 per genre with AWS Glue (PySpark), stores them in DynamoDB, archives the files and cleans up.
 
 **Flow**
@@ -10,31 +10,34 @@ per genre with AWS Glue (PySpark), stores them in DynamoDB, archives the files a
       → move_files_to_intermediate_bucket → trigger_glue_job → store_kpis_in_dynamodb
       → archive_streams_data → delete_files_from_intermediate_bucket
 
-With the parameter `reprocess_dates`, `choose_input → prepare_reprocessing → trigger_glue_job → …` computes
-those days again from the history with today's catalogs, e.g. after a catalog was corrected.
+With the parameter `reprocess_dates`, `choose_input → prepare_reprocessing → trigger_glue_job → …` reprocesses
+those days from the history with the current catalogs, e.g. after a catalog was corrected.
 
-**Reads** `streams/`, `songs/`, `users/` of SOURCE_BUCKET_NAME. **Writes** the table KPI_TABLE_NAME, the
+**Reads** `streams/`, `songs/`, `users/` of SOURCE_BUCKET_NAME. **Writes** the table KPI_TABLE_NAME, and the
 history, the archive, the quarantine and the run report in ARCHIVE_BUCKET_NAME. All settings are environment
 variables; `.env.example` explains them.
 
-**Safe to rerun.** The run's files are listed once and pinned to their versions; repeated listens count once;
-a day is always computed from all its accepted listens; files are archived only after the KPIs are stored. Any
+**Safe to rerun.** The run's files are listed once and pinned to their versions. Repeated listens count once.
+A day is always computed from all its accepted listens. Files are archived only after the KPIs are stored. Any
 task may be retried or cleared at any time. A run whose report exists is complete and changes nothing more.
 
-**In this UI.** The note of a run says what it did, with links to its report and to its quarantine;
+**In this UI.** A run's note summarizes the run, with links to its report and its quarantine;
 `archive_streams_data` links to the report, `trigger_glue_job` to the Glue run in AWS's console.
 
-**When a task is red**, the end of its log says why and what to do. Nothing is archived before the KPIs are
-stored, so the source files are still there. Mend the cause, then clear the task *and what follows it*:
+**When a task fails**, the end of its log names the cause and the next step. Nothing is archived before the
+KPIs are stored, so the source files are still there. Fix the cause, then clear the task *and its downstream
+tasks*:
 
-- `sense_streaming_data`: a setting, bucket or table is missing; the message names it.
+- `sense_streaming_data`: a setting, bucket, table or the Glue script is missing; the message names it.
 - `list_stream_files`, `extract_and_combine_streams`, `validate_csv_files`: S3 cannot be reached, or the
   worker ran out of memory or disk.
-- `move_files_to_intermediate_bucket`: `songs` or `users` are missing or wrong: upload them first. Or no file
-  had a valid row: then the files are in quarantine, see the run's note, and there is nothing to clear.
-- `prepare_reprocessing`: a day without listens: trigger a new run with other days. Or a wrong catalog.
+- `move_files_to_intermediate_bucket`: `songs` or `users` are wrong: upload them and trigger a new run. Or no
+  file had a valid row: then the files are in quarantine, see the run's note, and there is nothing to clear.
+- `prepare_reprocessing`: a day has no listens: trigger a new run with other days. Or a catalog is wrong.
 - `trigger_glue_job`: the Glue job failed; the log ends with the job's output.
-- `store_kpis_in_dynamodb`: another run came between, or counts differ: clear from `trigger_glue_job` on.
+- `store_kpis_in_dynamodb`: another run interfered, or counts differ: clear `trigger_glue_job` and its
+  downstream tasks. Or names in a catalog are too long for an item: upload a corrected one and trigger a new
+  run.
 - `archive_streams_data`, `delete_files_from_intermediate_bucket`: S3 cannot be reached. The KPIs are stored.
 
 Rejected files and rows are under `quarantine/<run_key>/` of the archive bucket, with the reasons.
@@ -42,26 +45,29 @@ Rejected files and rows are under `quarantine/<run_key>/` of the archive bucket,
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# The names of Airflow 3, under Airflow 2 too.
+# Airflow 3's names, which this package also offers under Airflow 2.
 from airflow.providers.common.compat.sdk import Asset, Label, Param, TaskGroup, TriggerRule, dag, task
 
-from helpers.config import AWS_CONN_ID, PipelineConfig, kpi_table_name, pipeline_schedule
-from helpers.note_run import note_run
-from helpers.notify_failure import notify_failure
-from helpers.run_key import run_key_of
-from helpers.run_links import ArchiveStreamsDataOperator
+# Airflow 3 puts a bundle's root on the path, which may be a parent of this folder.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from helpers.archive_streams_data import ArchiveStreamsDataOperator
+from helpers.contract.keys import input_prefix, output_prefix, run_key_of
+from helpers.contract.settings import AWS_CONN_ID, PipelineConfig, kpi_table_name, pipeline_schedule
+from helpers.notices.note_run import note_run
+from helpers.notices.notify_failure import notify_failure
 from helpers.sense_streaming_data import StreamingDataSensor
 from helpers.trigger_glue_job import JOB_TIMEOUT_MINUTES, GlueKpiJobOperator
 
 if TYPE_CHECKING:
-    from helpers.extract_and_combine_streams import CombinedPart
-    from helpers.manifest import MovedInput, Part
-    from helpers.store_kpis_in_dynamodb import StoredKpis
-    from helpers.validate_csv_files import ValidatedPart
+    from helpers.contract.records import CombinedPart, MovedInput, Part, StoredKpis, ValidatedPart
 
+INTERMEDIATE = "s3://{{ settings().intermediate_bucket }}/"
 KPI_TABLE = Asset(f"dynamodb://{kpi_table_name()}")
 
 DEFAULT_ARGS = {
@@ -77,24 +83,25 @@ DEFAULT_ARGS = {
 
 @task.branch
 def choose_input(*, params: dict[str, Any] | None = None) -> str:
-    """Take new files or, with the parameter `reprocess_dates`, days of the history."""
+    """Choose the branch: new files or, with the parameter `reprocess_dates`, days of the history."""
     reprocess_dates = (params or {}).get("reprocess_dates")
     return "prepare_reprocessing" if reprocess_dates else "sense_streaming_data"
 
 
 @task(multiple_outputs=False)
 def prepare_reprocessing(*, run_id: str | None = None, params: dict[str, Any] | None = None) -> MovedInput:
-    """Freeze and move the catalogs for computing days of the history again."""
+    """Freeze and move the catalogs for reprocessing days of the history."""
     from helpers import prepare_reprocessing as helper
 
+    given = params or {}
     return helper.prepare_reprocessing(
-        str(run_id), (params or {})["reprocess_dates"], PipelineConfig.from_env()
+        str(run_id), given["reprocess_dates"], PipelineConfig.from_env(), bool(given.get("accept_checks"))
     )
 
 
 @task(multiple_outputs=False)
 def list_stream_files(*, run_id: str | None = None) -> list[Part]:
-    """Freeze which file versions the run works on."""
+    """Fix the list of file versions that the run works on."""
     from helpers import list_stream_files as helper
 
     return helper.list_stream_files(str(run_id), PipelineConfig.from_env())
@@ -118,17 +125,20 @@ def validate_csv_files(combined: CombinedPart) -> ValidatedPart:
 
 @task(multiple_outputs=False)
 def move_files_to_intermediate_bucket(
-    validated: list[ValidatedPart], *, run_id: str | None = None
+    validated: list[ValidatedPart], *, run_id: str | None = None, params: dict[str, Any] | None = None
 ) -> MovedInput:
-    """Check the whole run's input and put it where Glue reads."""
+    """Check the whole run's input and move it to the Glue job's input prefix."""
     from helpers import move_files_to_intermediate_bucket as helper
 
-    return helper.move_files_to_intermediate_bucket(str(run_id), list(validated), PipelineConfig.from_env())
+    accept_checks = bool((params or {}).get("accept_checks"))
+    return helper.move_files_to_intermediate_bucket(
+        str(run_id), list(validated), PipelineConfig.from_env(), accept_checks
+    )
 
 
 @task(multiple_outputs=False, outlets=[KPI_TABLE])
 def store_kpis_in_dynamodb(*, run_id: str | None = None) -> StoredKpis:
-    """Check Glue's output, add to the history, write the KPI items."""
+    """Check the Glue job's output, add listens to the history, write the KPI items."""
     from helpers import store_kpis_in_dynamodb as helper
 
     return helper.store_kpis_in_dynamodb(str(run_id), PipelineConfig.from_env())
@@ -137,9 +147,9 @@ def store_kpis_in_dynamodb(*, run_id: str | None = None) -> StoredKpis:
 @task
 def delete_files_from_intermediate_bucket(stored: StoredKpis) -> int:
     """Delete the run's temporary objects."""
-    from helpers import delete_intermediate_bucket_files as helper
+    from helpers import delete_files_from_intermediate_bucket as helper
 
-    return helper.delete_intermediate_bucket_files(stored["run_key"], PipelineConfig.from_env())
+    return helper.delete_files_from_intermediate_bucket(stored["run_key"], PipelineConfig.from_env())
 
 
 @dag(
@@ -153,37 +163,52 @@ def delete_files_from_intermediate_bucket(stored: StoredKpis) -> int:
     default_args=DEFAULT_ARGS,
     on_success_callback=note_run,
     on_failure_callback=note_run,
-    user_defined_macros={"run_key_of": run_key_of},
+    # Templates call these, so settings are read while a task runs and not while this file is parsed.
+    user_defined_macros={
+        "run_key_of": run_key_of,
+        "input_prefix": input_prefix,
+        "output_prefix": output_prefix,
+        "settings": PipelineConfig.from_env,
+    },
     params={
         "reprocess_dates": Param(
             None,
             type=["null", "string"],
-            title="Days to compute again",
+            title="Days to reprocess",
             description_md="Leave it empty to process **new files**. Or name listen days (UTC) that have "
-            "listens, such as `2024-06-25,2024-06-26`: they are **computed again** from the history with the "
-            "catalogs that are in the source bucket now, for example after a catalog was corrected.",
-        )
+            "listens, such as `2024-06-25,2024-06-26`: they are **reprocessed** from the history with the "
+            "current catalogs of the source bucket, for example after a catalog was corrected.",
+        ),
+        "accept_checks": Param(
+            False,
+            type="boolean",
+            title="Accept the data as it is",
+            description_md="Failed checks, such as too many listens of unknown tracks, do not stop the "
+            "run. The run report records that they were accepted.",
+        ),
     },
     tags=["music", "streaming", "kpi", "s3", "glue", "dynamodb"],
 )
 def music_streaming_pipeline() -> None:
     """Wire the tasks."""
     chosen = choose_input()
-    # Without prefix: the ids of tasks stay what they are, in logs, alerts and commands.
-    with TaskGroup("new_files", prefix_group_id=False, tooltip="Take what came, check it, hand it to Glue"):
+    # Without a prefix, task ids are independent of their group, in logs, alerts and commands.
+    with TaskGroup(
+        "new_files", prefix_group_id=False, tooltip="Check the delivered files, hand them to Glue"
+    ):
         sensed = StreamingDataSensor(
             task_id="sense_streaming_data",
             aws_conn_id=AWS_CONN_ID,
             mode="reschedule",
             poke_interval=60,
             soft_fail=True,
-            doc_md="Waits for `streams/*.csv*`; only a doorbell: `list_stream_files` decides what is taken.",
+            doc_md="Waits for a CSV file in `streams/`; `list_stream_files` lists the files of the run",
         )
         parts = list_stream_files()
         combined = extract_and_combine_streams.expand(part=parts)
         validated = validate_csv_files.expand(combined=combined)
         moved = move_files_to_intermediate_bucket(validated)
-    with TaskGroup("days_again", prefix_group_id=False, tooltip="Compute days of the history again"):
+    with TaskGroup("days_again", prefix_group_id=False, tooltip="Reprocess days of the history"):
         reprocessing = prepare_reprocessing()
     with TaskGroup(
         "kpis", prefix_group_id=False, tooltip="Compute the KPIs with Glue, store them in DynamoDB"
@@ -192,11 +217,28 @@ def music_streaming_pipeline() -> None:
             task_id="trigger_glue_job",
             aws_conn_id=AWS_CONN_ID,
             batch_id="{{ run_key_of(run_id) }}",
-            # Counts while the task is deferred, too: Glue's own limit must come first.
+            job_name="{{ settings().glue_job_name }}",
+            iam_role_name="{{ settings().glue_role_name }}",
+            s3_bucket="{{ settings().intermediate_bucket }}",
+            create_job_kwargs={
+                "GlueVersion": "5.1",
+                "WorkerType": "{{ settings().glue_worker_type }}",
+                "Timeout": JOB_TIMEOUT_MINUTES,
+            },
+            script_args={
+                "--BATCH_ID": "{{ run_key_of(run_id) }}",
+                "--S3_SOURCE_PATH": INTERMEDIATE + "{{ input_prefix(run_key_of(run_id)) }}",
+                "--S3_HISTORY_PATH": "s3://{{ settings().archive_bucket }}/listens/",
+                "--S3_OUTPUT_PATH": INTERMEDIATE + "{{ output_prefix(run_key_of(run_id)) }}",
+                # With auto scaling, GLUE_NUMBER_OF_WORKERS is the maximum.
+                "--enable-auto-scaling": "true",
+            },
+            # Airflow counts the time while the task is deferred, so Glue's own limit must come first.
             execution_timeout=timedelta(minutes=JOB_TIMEOUT_MINUTES + 30),
-            # One of the two ways is always skipped; with no file to process both are, and what follows.
+            # One branch is always skipped. If there is no file to process, both are, and so are the
+            # downstream tasks.
             trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
-            doc_md="Runs `glue_script/glue_script.py`; adopts a run of the same batch rather than start one.",
+            doc_md="Runs `glue_script/glue_script.py`; adopts an existing run of the same batch.",
         )
         stored = store_kpis_in_dynamodb()
     with TaskGroup(
@@ -205,7 +247,7 @@ def music_streaming_pipeline() -> None:
         archived = ArchiveStreamsDataOperator(
             task_id="archive_streams_data",
             stored=stored,
-            doc_md="Archives or quarantines the source files, then writes the run report, to which it links.",
+            doc_md="Archives or quarantines the source files, then writes the run report and links to it.",
         )
         deleted = delete_files_from_intermediate_bucket(stored)
 

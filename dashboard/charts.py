@@ -1,6 +1,7 @@
 """The charts: Altair, with titles, axes and units; exact numbers stand beside the bars.
 
-Colours come from the theme, so that they fit light and dark; no chart needs them to be understood.
+Colors come from the theme, so they fit light and dark; no chart needs them to be understood. A chart is as
+wide as its column, which may be a phone's: names stand above their bars and legends above their charts.
 """
 
 from __future__ import annotations
@@ -11,86 +12,103 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from include.kpis.model import Kpi
+BAR_HEIGHT = 46
+# The title and the padding take this height.
+FRAME_HEIGHT = 110
+RUN_HEIGHT = 50
+LEGEND = alt.Legend(orient="top", title=None, columns=2, labelFontSize=13, labelLimit=150, symbolSize=90)
 
-BAR_HEIGHT = 34
-# Title and axis.
-FRAME_HEIGHT = 95
+
+def ink() -> str:
+    """Return the text color of the theme, since the theme does not reach marks of charts and the logo."""
+    return "#FAFAFA" if st.context.theme.type == "dark" else "#31333F"
 
 
 def ranked_bars(
     frame: pd.DataFrame, *, name: str, value: str, label: str, title: str, unit: str
 ) -> alt.LayerChart:
-    """Return horizontal bars in the frame's order.
+    """Return horizontal bars in the frame's order, each below its name and its number.
 
     Args:
         frame: one row per bar.
-        name: its column with what the bars stand for.
+        name: its column with the names of the bars.
         value: its column with their numbers.
-        label: its column with what is written beside them.
-        title: of the chart.
-        unit: of the numbers, in the plural.
+        label: its column with the texts that show the numbers.
+        title: the title of the chart.
+        unit: the unit of the numbers, in the plural.
     """
-    # Room beside the longest bar for what is written there.
-    limit = float(frame[value].max()) * (1.1 + 0.022 * frame[label].str.len().max()) or 1
-    names = alt.Axis(labelLimit=230, labelPadding=8, labelOverlap=False)
-    base = alt.Chart(frame, title=title).encode(
-        y=alt.Y(f"{name}:N", sort=None, title=None, axis=names),
-        x=alt.X(
-            f"{value}:Q",
-            title=unit,
-            scale=alt.Scale(domain=[0, limit]),
-            axis=alt.Axis(tickCount=5, tickMinStep=1),
-        ),
+    longest = int(frame[label].str.len().max())
+    base = alt.Chart(frame, title=_title(title, unit)).encode(
+        y=alt.Y(f"{name}:N", sort=None, axis=None),
         tooltip=[alt.Tooltip(column, title=column) for column in frame.columns if column != label],
     )
-    # The theme does not colour text marks.
-    ink = "#FAFAFA" if st.context.theme.type == "dark" else "#31333F"
-    text = base.mark_text(align="left", baseline="middle", dx=6, fontSize=13, color=ink)
-    numbers = text.encode(text=f"{label}:N")
-    bars = base.mark_bar(cornerRadiusEnd=3)
-    return (bars + numbers).properties(height=BAR_HEIGHT * len(frame) + FRAME_HEIGHT)
+    above = {"baseline": "middle", "dy": -9, "fontSize": 13, "color": ink()}
+    # A long name ends before the number begins.
+    names = base.mark_text(align="left", limit=alt.expr(f"width - {8 * longest + 14}"), **above).encode(
+        text=f"{name}:N", x=alt.value(0)
+    )
+    numbers = base.mark_text(align="right", **above).encode(text=f"{label}:N", x=alt.value("width"))
+    bars = base.mark_bar(cornerRadiusEnd=3, height=12, yOffset=9).encode(
+        x=alt.X(f"{value}:Q", scale=alt.Scale(domainMin=0), axis=None)
+    )
+    return (bars + names + numbers).properties(height=BAR_HEIGHT * len(frame) + FRAME_HEIGHT)
 
 
-def trend_lines(frame: pd.DataFrame, kpi: Kpi) -> alt.LayerChart:
-    """Return one line per genre over days, told apart by colour and by the shape of their points.
+def lines_over_days(
+    frame: pd.DataFrame, *, name: str, value: str, title: str, unit: str, best_is_low: bool = False
+) -> alt.LayerChart:
+    """Return lines over days, which differ in color and in the shape of their points.
 
     Args:
-        frame: columns `Day`, `Genre`, `Status` and the KPI's label; a day without a number is a gap.
-        kpi: which KPI it is.
+        frame: columns `Day`, `Status`, `name` and `value`; a day without a number is a gap.
+        name: the column with the names of the lines.
+        value: the column with the numbers.
+        title: the title of the chart.
+        unit: title of the axis of the numbers.
+        best_is_low: whether the numbers are ranks, of which the first is the best.
     """
-    axis = f"{kpi.label} ({kpi.unit})" if kpi.unit != kpi.label.lower() else kpi.label
-    # The first rank is the best one.
-    scale = alt.Scale(zero=kpi.attribute != "genre_rank", reverse=kpi.attribute == "genre_rank")
-    days = alt.Axis(format="%d %b %Y", labelAngle=0, tickCount="day", labelOverlap=True)
-    base = alt.Chart(frame, title=f"{kpi.label} per day").encode(
+    scale = alt.Scale(zero=not best_is_low, reverse=best_is_low)
+    days = alt.Axis(format="%d %b %Y", labelAngle=0, tickCount="day", labelOverlap=True, labelFlush=True)
+    one_line = len(frame[name].unique()) == 1
+    legend = None if one_line else LEGEND
+    base = alt.Chart(frame, title=title).encode(
         x=alt.X("Day:T", title="Day (UTC)", axis=days),
-        y=alt.Y(f"{kpi.label}:Q", title=axis, scale=scale),
-        color=alt.Color("Genre:N", sort=None, title="Genre"),
-        tooltip=["Genre:N", alt.Tooltip("Day:T", format="%Y-%m-%d"), f"{kpi.label}:Q", "Status:N"],
+        y=alt.Y(f"{value}:Q", title=unit, scale=scale),
+        color=alt.Color(f"{name}:N", sort=None, legend=legend),
+        tooltip=[f"{name}:N", alt.Tooltip("Day:T", format="%Y-%m-%d"), f"{value}:Q", "Status:N"],
     )
     points = base.mark_point(filled=True, size=70, opacity=1).encode(
-        shape=alt.Shape("Genre:N", sort=None, title="Genre")
+        shape=alt.Shape(f"{name}:N", sort=None, legend=legend)
     )
-    return (base.mark_line(strokeWidth=2) + points).properties(height=420)
+    return (base.mark_line(strokeWidth=2) + points).properties(height=380)
 
 
-def stacked_rows(frame: pd.DataFrame, kinds: Sequence[str]) -> alt.Chart:
-    """Return the rows of each run, stacked by what became of them.
+def rows_of_runs(frame: pd.DataFrame, kinds: Sequence[str]) -> alt.LayerChart:
+    """Return a chart of each run's rows by kind, in which small runs are visible beside large ones.
 
     Args:
         frame: columns `Run`, `Kind` and `Rows`, in the order of the runs.
-        kinds: from the bottom up.
+        kinds: the order of a run's bars.
     """
-    return (
-        alt.Chart(frame, title="Rows of stream files per run")
-        .mark_bar(size=max(4, min(40, 500 // frame["Run"].nunique())))
-        .encode(
-            x=alt.X("Run:N", sort=None, title="Run (when it began, UTC)", axis=alt.Axis(labelAngle=-30)),
-            y=alt.Y("Rows:Q", title="Rows"),
-            color=alt.Color("Kind:N", sort=list(kinds), title=None, legend=alt.Legend(orient="top")),
-            order=alt.Order("Order:Q"),
-            tooltip=["Run:N", "Kind:N", alt.Tooltip("Rows:Q", format=",")],
-        )
-        .properties(height=360)
+    frame = frame.assign(label=[f"{rows:,}" if rows else "" for rows in frame["Rows"]])
+    # Room for a number beside the longest bar.
+    scale = alt.Scale(type="symlog", domain=[0, 8 * max(1, int(frame["Rows"].max()))])
+    base = alt.Chart(
+        frame,
+        title=_title("Rows of stream files per run", "By the run's begin (UTC), on a logarithmic scale"),
+    ).encode(
+        y=alt.Y("Run:N", sort=None, title=None, axis=alt.Axis(labelOverlap=False)),
+        yOffset=alt.YOffset("Kind:N", sort=list(kinds)),
+        x=alt.X("Rows:Q", scale=scale, axis=None),
+        tooltip=["Run:N", "Kind:N", alt.Tooltip("Rows:Q", format=",")],
     )
+    legend = alt.Legend(orient="top", title=None, labelFontSize=13, symbolSize=90)
+    bars = base.mark_bar(cornerRadiusEnd=2).encode(color=alt.Color("Kind:N", sort=list(kinds), legend=legend))
+    numbers = base.mark_text(align="left", baseline="middle", dx=5, fontSize=12, color=ink()).encode(
+        text="label:N"
+    )
+    return (bars + numbers).properties(height=RUN_HEIGHT * len(frame["Run"].unique()) + FRAME_HEIGHT + 60)
+
+
+def _title(title: str, below: str) -> alt.TitleParams:
+    return alt.Title(title, subtitle=below, subtitleFontSize=13, subtitleColor=ink())

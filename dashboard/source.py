@@ -1,14 +1,15 @@
-"""Where the pages read from, and what all of them say about it."""
+"""The source of the data that the pages show, and the sentences about it that they share."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from datetime import date
+from datetime import UTC, date, datetime
 
 import streamlit as st
 
+from dashboard.wording import ago, plain, when
 from include.kpis import reports, table
+from include.kpis.next_commands import make
 from include.kpis.problems import ReadError
 from include.kpis.table import KpiTable
 
@@ -31,10 +32,29 @@ def read_bounds(kpi_table: KpiTable) -> tuple[date, date]:
     if bounds is None:
         raise NothingYetError(
             f"The table {plain(kpi_table.name)} is empty: no run has stored KPIs yet. "
-            "On local AWS `make run` fills it with sample data, or `make run DATA=folder` with your own; "
-            "on AWS start a run of the DAG."
+            f"{how_to_fill('fills it')} The page Pipeline shows the runs so far."
         )
     return bounds
+
+
+def how_to_fill(does: str) -> str:
+    """Return how a first run is started, where the pages read from."""
+    sample, own = make("make run"), make("make run DATA=folder")
+    if sample:
+        return f"`{sample}` {does} with sample data, `{own}` with your own."
+    return f"On local AWS `make run` {does}; on AWS start a run of the DAG."
+
+
+def show_freshness(as_of: datetime | None, what: str) -> None:
+    """Show how old the numbers are.
+
+    Args:
+        as_of: when they were computed; None if nothing was.
+        what: a clause that says what was computed then.
+    """
+    now = datetime.now(UTC)
+    age = f"**Data as of {when(as_of)}** ({ago(as_of, now)})" if as_of else "**No data yet**"
+    st.caption(f":material/update: {age}: {what}. Page read at {now:%H:%M} UTC; reload it for newer data.")
 
 
 def warn_of_incomplete(days: Iterable[date]) -> None:
@@ -44,8 +64,3 @@ def warn_of_incomplete(days: Iterable[date]) -> None:
             f"A run is writing {named}: some numbers are older than others. Reload in a minute.",
             icon=":material/sync:",
         )
-
-
-def plain(text: str) -> str:
-    """Return a name, which comes from data, so that Markdown shows it as it is."""
-    return re.sub(r"([^\w\s])", r"\\\1", text)

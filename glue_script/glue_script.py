@@ -1,15 +1,32 @@
-"""Glue job: the daily music KPIs of every day that a batch of listens touches.
+"""Glue job: computes the music KPIs of every day for which a batch has listens.
 
-Plain PySpark, so the same file runs on AWS Glue, under ``spark-submit`` and with ``python``. Arguments:
+The algorithm, as carried out by `run`:
 
-* ``--S3_SOURCE_PATH``: the run's input, with a ``manifest.json`` that names its objects
-* ``--S3_HISTORY_PATH``: all accepted listens, in a ``listen_date=YYYY-MM-DD`` folder per day; only read
-* ``--S3_OUTPUT_PATH``: takes the added listens, the KPI items and, last, ``summary.json``
-* ``--BATCH_ID``: the run key; the history objects of this batch are named ``<BATCH_ID>__...``
-* ``--REPROCESS_DATES`` (optional): days to compute again from the history, separated by commas
+1. Read the batch's input and find the days of its listens.
+2. Read the history of exactly these days. Mark each listen with the places where it was found.
+3. Remove duplicates: a listen is one user, one track, one instant.
+4. Write the input listens that are missing from the history, the *added* ones. The pipeline stores them
+   there.
+5. Compute the KPIs of each day from all its listens (`compute_kpis`). A track counts in each of its genres,
+   and a user once per genre and day.
+6. Write the KPI items, then the summary. The summary vouches for the rest of the output.
 
-A day is computed from scratch, from all its listens in history and input together, so late, repeated and
-replayed listens give exact results; the cost grows with the days touched, not with the history.
+A day is always computed from scratch, so late, repeated and replayed listens give exact results.
+The cost grows with the number of days touched, not with the size of the history.
+
+Glossary: a *batch* is the run's input. The *history* holds all accepted listens, in files named
+`<BATCH_ID>__...`, one folder per day. A *new* listen is in no other batch; an *added* one is not yet in the
+history. A *part* is a share of a day's users that fits one Spark partition.
+
+The job takes these arguments:
+
+* ``--S3_SOURCE_PATH``: the run's input; its ``manifest.json`` names the objects
+* ``--S3_HISTORY_PATH``: the history, one ``listen_date=YYYY-MM-DD`` folder per day; read-only
+* ``--S3_OUTPUT_PATH``: where the job writes the added listens, the KPI items and, last, ``summary.json``
+* ``--BATCH_ID``: the run key
+* ``--REPROCESS_DATES`` (optional): days to reprocess from the history, separated by commas
+
+It is plain PySpark, so the same file runs on AWS Glue, under ``spark-submit`` and with ``python``.
 """
 
 from __future__ import annotations
@@ -25,17 +42,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import reduce
-from operator import or_
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
 from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, DecimalType, IntegerType, LongType, StructType
+from pyspark.sql.types import ArrayType, DecimalType, IntegerType, StructType
 
 MANIFEST, SUMMARY = "manifest.json", "summary.json"
-# The task of the pipeline that writes the input.
+# The pipeline task that writes the input; error messages name it.
 INPUT_TASK = "move_files_to_intermediate_bucket"
 ALL_GENRES = "ALL_GENRES"
 UNKNOWN = "Unknown"
@@ -54,40 +69,10 @@ SONGS_SCHEMA = (
 )
 USERS_SCHEMA = StructType().add("row_id", "long").add("user_id", "string").add("user_country", "string")
 
-# Where a listen was found: the bits of its `sources` column.
+# Bits of the `sources` column: the places where a listen was found.
 IN_INPUT, IN_OWN_HISTORY, IN_OTHER_HISTORY = 1, 2, 4
 
-SPARK_CONF: dict[str, Any] = {
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    "spark.sql.adaptive.enabled": "true",
-    # For where the script starts the JVM; on Glue it runs already. The collector for throughput; and the
-    # optimizing compiler, which takes cores from the tasks, only for what is called very often.
-    "spark.driver.defaultJavaOptions": "-XX:+UseParallelGC -XX:Tier4InvocationThreshold=100000 "
-    "-XX:Tier4CompileThreshold=300000 -XX:Tier4BackEdgeThreshold=800000",
-    # A hash map before the hash map, for keys that repeat: those of listens hardly do.
-    "spark.sql.codegen.aggregate.map.twolevel.enabled": "false",
-    # Ids hardly compress, and compressing them takes as long as all of the deduplication.
-    "spark.sql.inMemoryColumnarStorage.compressed": "false",
-    # Small enough that no core waits long for the last of few large files.
-    "spark.sql.files.maxPartitionBytes": "32MB",
-    # Days of hundreds of small files: some tens of them a task.
-    "spark.sql.files.openCostInBytes": "1MB",
-    # More than 32 days of history, or parts of the input, are listed by so many tasks.
-    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "32",
-    # Up to some million tracks, so that all listens need not be shuffled to meet them.
-    "spark.sql.autoBroadcastJoinThreshold": "128MB",
-    # A task writes few days, for which Spark would sort all their listens.
-    "spark.sql.maxConcurrentOutputFileWriters": "64",
-}
-# Parquet bytes per shuffle partition, some hundred thousand listens. Larger ones would not fit a task's
-# memory; in smaller ones tracks hardly repeat, so that counting them before a shuffle would save nothing.
-PARTITION_BYTES = 16 * 1024 * 1024
-# So a file of a large day has some tens of MB: its tracks are in a dictionary, unlike those of the input.
-PARTITIONS_PER_FILE = 4
 SECONDS_PER_DAY = 86_400
-# Bits of a `long` that each stand for a genre.
-GENRES_PER_WORD = 63
 
 
 # --- Listens --------------------------------------------------------------------------------------
@@ -95,59 +80,38 @@ GENRES_PER_WORD = 63
 
 def with_listen_date(listens: DataFrame) -> DataFrame:
     """Add `listen_date`, the UTC day of the listen."""
-    # Not `to_date`, which takes Java's calendar for every row.
+    # Integer arithmetic: `to_date` would consult Java's calendar for every row.
     days = F.floor(F.unix_seconds("listen_time") / SECONDS_PER_DAY)
     return listens.withColumn("listen_date", F.date_from_unix_date(days.cast(IntegerType())))
 
 
-def with_part(listens: DataFrame, parts: Mapping[str, Sequence[int]]) -> DataFrame:
-    """Add `part`, one of those of the listen's day by its user; null for a day that has none.
-
-    All listens of a user's day are in one part, and a large day has several, so each can be deduplicated,
-    aggregated and written where it is.
-    """
-    first, last = (date.fromisoformat(select(parts)) for select in (min, max))
-    days = [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
-    # Literals that are looked up by position: nothing is joined for this.
-    numbers_of_days = F.lit(json.dumps([parts.get(day) for day in days]))
-    numbers = F.from_json(numbers_of_days, ArrayType(ArrayType(IntegerType())))
-    of_day = F.get(numbers, F.datediff("listen_date", F.lit(first)))
-    return listens.withColumn(
-        "part", F.get(of_day, F.pmod(F.xxhash64("user_id"), F.size(of_day)).cast(IntegerType()))
-    )
-
-
 def distinct_listens(listens: DataFrame) -> DataFrame:
-    """Make the listens unique; `sources` joins the places that a listen was found in."""
-    # The day follows from the time: it need not be compared, only added again.
+    """Remove duplicate listens; `sources` combines the places where each one was found."""
+    # The time determines the day. Adding it again is cheaper than grouping by it.
     identity = [name for name in listens.columns if name not in ("sources", "listen_date")]
     return listens.groupBy(*identity).agg(F.bit_or("sources").alias("sources")).transform(with_listen_date)
 
 
-def distinct_listens_in_parts(
-    listens: DataFrame, parts: Mapping[str, Sequence[int]], partitions: int
-) -> DataFrame:
-    """Bring the listens to their parts, the only shuffle of them all, and make them unique there."""
-    return listens.transform(with_part, parts).repartition(partitions, "part").transform(distinct_listens)
-
-
 def is_new() -> Column:
-    """Tell an input listen that no other batch brought: the same answer when a batch is replayed."""
+    """Return the condition for an input listen that no other batch delivered.
+
+    The condition gives the same result when a batch is replayed.
+    """
     return F.col("sources").bitwiseAND(IN_INPUT | IN_OTHER_HISTORY) == IN_INPUT
 
 
 def is_added() -> Column:
-    """Tell an input listen that the history does not hold yet."""
+    """Return a condition: true for an input listen that is not yet in the history."""
     return F.col("sources") == IN_INPUT
 
 
 def filter_added_listens(listens: DataFrame) -> DataFrame:
-    """Keep the input listens that the history does not hold yet."""
+    """Keep the input listens that are not yet in the history."""
     return listens.where(is_added()).select("user_id", "track_id", "listen_time", "listen_date")
 
 
 def daily_listen_counts(listens: DataFrame) -> DataFrame:
-    """Count the distinct listens of each day: all of them, the new and the added ones."""
+    """Count each day's distinct listens: `total`, `new` and `added`."""
     return listens.groupBy("listen_date").agg(
         F.count("*").alias("total"), F.count_if(is_new()).alias("new"), F.count_if(is_added()).alias("added")
     )
@@ -157,15 +121,15 @@ def daily_listen_counts(listens: DataFrame) -> DataFrame:
 
 
 def row_number(within: Sequence[str], order: Sequence[str | Column]) -> Column:
-    """Number the rows 1..n without gaps inside each group of the columns `within`."""
+    """Number the rows of each group of the columns `within`: 1..n, without gaps."""
     window = Window.partitionBy(*within).orderBy(*order)
     return F.row_number().over(window.rowsBetween(Window.unboundedPreceding, Window.currentRow))
 
 
 def unique_songs(songs: DataFrame, partitions: int) -> DataFrame:
-    """Make the songs unique by track and genre, the first row wins; missing text becomes `Unknown`.
+    """Keep the first row of each track and genre; missing text becomes `Unknown`.
 
-    `is_first` marks a track's first row over all its genres. The result has this many partitions.
+    `is_first` marks a track's first row over all its genres. The result has `partitions` partitions.
     """
     # One shuffle by track serves both windows.
     return (
@@ -178,45 +142,8 @@ def unique_songs(songs: DataFrame, partitions: int) -> DataFrame:
     )
 
 
-def genre_masks(songs: DataFrame) -> DataFrame:
-    """Give each genre a bit of its own in the columns `mask_0`, `mask_1`, ...; `Unknown` the first."""
-    found = {str(row["track_genre"]) for row in songs.select("track_genre").distinct().collect()}
-    names = [UNKNOWN, *sorted(found - {UNKNOWN})]
-    words = range(math.ceil(len(names) / GENRES_PER_WORD))
-    rows = [
-        {"track_genre": name, f"mask_{number // GENRES_PER_WORD}": 1 << number % GENRES_PER_WORD}
-        for number, name in enumerate(names)
-    ]
-    schema = StructType().add("track_genre", "string")
-    for word in words:
-        schema.add(f"mask_{word}", "long")
-    # Unlike the rows of `createDataFrame`, those of a literal are known to be few enough to be broadcast.
-    literal = F.from_json(F.lit(json.dumps(rows)), ArrayType(schema))
-    return one_row(songs.sparkSession).select(F.inline(literal)).fillna(0)
-
-
-def one_row(spark: SparkSession) -> DataFrame:
-    """Return a row to select literals with."""
-    # Not `range(1)`, for whose type of row Spark would start Scala's reflection.
-    return spark.sql("SELECT 1")
-
-
-def track_masks(songs: DataFrame, genres: DataFrame) -> DataFrame:
-    """Return each track and the bits of its genres."""
-    return (
-        songs.join(genres, "track_genre")
-        .groupBy("track_id")
-        .agg(*(F.bit_or(mask).alias(mask) for mask in mask_columns(genres)))
-    )
-
-
-def mask_columns(frame: DataFrame) -> list[str]:
-    """Return the names of the columns that hold genres as bits."""
-    return [name for name in frame.columns if name.startswith("mask_")]
-
-
 def unique_users(users: DataFrame) -> DataFrame:
-    """Make the users unique, the first row wins; a missing country becomes `Unknown`."""
+    """Keep the first row of each user; a missing country becomes `Unknown`."""
     return (
         users.fillna(UNKNOWN, ["user_country"])
         .groupBy("user_id")
@@ -234,8 +161,11 @@ def track_listen_counts(listens: DataFrame) -> DataFrame:
 
 
 def with_song(track_listens: DataFrame, songs: DataFrame) -> DataFrame:
-    """Add the songs: a row per genre of the track, or one of `Unknown` when it is not in the catalog."""
-    # Decimal, for a catalog may hold any 64-bit duration and their sum must not overflow.
+    """Join the songs to the listens: one row per genre of a track.
+
+    A track that is not in the catalog gets one row of the genre `Unknown`.
+    """
+    # A catalog may hold any 64-bit duration. Decimals keep the sum from overflowing.
     listens, duration_ms = F.col("listen_count"), F.col("duration_ms")
     listening_ms = listens.cast(DecimalType(18, 0)) * duration_ms.cast(DecimalType(19, 0))
     is_unmatched = F.col("track_genre").isNull()
@@ -249,9 +179,9 @@ def with_song(track_listens: DataFrame, songs: DataFrame) -> DataFrame:
 
 
 def top_songs_per_genre(song_listens: DataFrame) -> DataFrame:
-    """Total each day's genres and list the three most heard songs of each, in one pass over the songs.
+    """Sum up each day's genres and list the three most played songs of each, in one pass over the songs.
 
-    `first_listening_ms` counts a track only in the genre of its first row, so the day's sum has it once.
+    `first_listening_ms` counts a track only in the genre of its first row, so the day's sum counts it once.
     """
     by_listens = [F.desc("listen_count"), F.asc("track_name"), F.asc("track_id")]
     first_listening_ms = F.when(F.col("is_first"), F.col("listening_ms")).otherwise(0)
@@ -270,95 +200,93 @@ def top_songs_per_genre(song_listens: DataFrame) -> DataFrame:
     )
 
 
-def user_totals(listens: DataFrame, tracks: DataFrame) -> DataFrame:
-    """Count each user's listens of each day, and join the bits of the genres heard.
-
-    Args:
-        listens: distinct ones, with `part`.
-        tracks: those of `track_masks`.
-    """
-    heard = [
-        # The first bit is that of `Unknown`.
-        F.bit_or(F.coalesce(mask, F.lit(1 if mask == "mask_0" else 0))).alias(mask)
-        for mask in mask_columns(tracks)
-    ]
+def genre_listeners(listens: DataFrame, songs: DataFrame) -> DataFrame:
+    """Count each day's distinct users per genre; a track that is not in the catalog belongs to `Unknown`."""
     return (
-        listens.join(tracks, "track_id", how="left")
-        .groupBy("part", "listen_date", "user_id")
-        .agg(F.count("*").alias("listen_count"), *heard)
-        .drop("part")
+        listens.join(songs.select("track_id", "track_genre"), "track_id", how="left")
+        .fillna(UNKNOWN, ["track_genre"])
+        # One partition holds all listens of a user and day, so `distinct` shuffles nothing.
+        .select("part", "listen_date", "user_id", "track_genre")
+        .distinct()
+        .groupBy("listen_date", "track_genre")
+        .agg(F.count("*").alias("unique_listeners"))
     )
 
 
-def with_country(user_listens: DataFrame, users: DataFrame) -> DataFrame:
-    """Add each user's country; `unmatched_listens` are those of a user that the catalog does not have."""
+def country_totals(listens: DataFrame, users: DataFrame) -> DataFrame:
+    """Count each day's listens and distinct users per country.
+
+    Users that are not in the catalog belong to `Unknown`; `unmatched_listens` counts their listens.
+    """
     is_unmatched = F.col("user_country").isNull()
     return (
-        user_listens.join(users, "user_id", how="left")
+        listens.groupBy("part", "listen_date", "user_id")
+        .agg(F.count("*").alias("listen_count"))
+        .join(users, "user_id", how="left")
         .withColumn("unmatched_listens", F.when(is_unmatched, F.col("listen_count")).otherwise(0))
         .fillna(UNKNOWN, ["user_country"])
-    )
-
-
-def listener_counts(user_listens: DataFrame, genres: DataFrame) -> DataFrame:
-    """Count each day's distinct users of each genre, and of each country over all genres.
-
-    Args:
-        user_listens: those of `user_totals`, with their countries.
-        genres: those of `genre_masks`.
-
-    Returns:
-        A row per day and genre, without a country; and one per day and country, with `ALL_GENRES`.
-    """
-    masks = mask_columns(genres)
-    # Whatever a user heard has a bit, so all users hear this one.
-    all_genres = one_row(genres.sparkSession).select(
-        F.lit(ALL_GENRES).alias("track_genre"), *(F.lit(-1).cast(LongType()).alias(mask) for mask in masks)
-    )
-    heard = [F.col(f"users.{mask}").bitwiseAND(F.col(f"genres.{mask}")) != 0 for mask in masks]
-    country = F.when(F.col("track_genre") == ALL_GENRES, F.col("user_country"))
-    return (
-        user_listens.alias("users")
-        .join(F.broadcast(genres.unionByName(all_genres).alias("genres")), reduce(or_, heard))
-        .groupBy("listen_date", "track_genre", country.alias("user_country"))
+        .groupBy("listen_date", "user_country")
         .agg(
             F.count("*").alias("unique_listeners"),
-            F.sum("users.listen_count").alias("listen_count"),
+            F.sum("listen_count").alias("listen_count"),
             F.sum("unmatched_listens").alias("unmatched_listens"),
         )
     )
+
+
+def compute_kpis(listens: DataFrame, songs: DataFrame, users: DataFrame) -> list[dict[str, Any]]:
+    """Compute the KPI items of every day of these listens.
+
+    Args:
+        listens: distinct listens with the columns `listen_date` and `part`.
+        songs: the result of `unique_songs`.
+        users: the result of `unique_users`.
+    """
+    track_listens = listens.transform(track_listen_counts)
+    totals = (
+        track_listens.transform(with_song, songs).transform(top_songs_per_genre),
+        listens.transform(genre_listeners, songs),
+        listens.transform(country_totals, users),
+    )
+    # Concurrently: in a small run Spark spends much of the time planning, and in a large one the last tasks
+    # of a query leave cores idle.
+    with ThreadPoolExecutor() as pool:
+        return list(kpi_items(*pool.map(DataFrame.collect, totals)))
 
 
 # --- Items of the KPI table -----------------------------------------------------------------------
 
 
 def minutes(total_ms: int, shared_by: int = 1) -> Decimal:
-    """Return `total_ms / shared_by` in minutes with 2 decimals, half up, rounded once from exact integers."""
+    """Return `total_ms / shared_by` in minutes, rounded half up to 2 decimals, exactly."""
     hundredths = (total_ms * 2 + shared_by * 600) // (shared_by * 1200)
     return Decimal(f"{hundredths}e-2")
 
 
 def rank_by_listens(groups: Iterable[Row], name: str) -> list[Row]:
-    """Return the groups in the order of their ranks, by listens and then by name; `Unknown` has none."""
+    """Sort the groups by rank: most listens first, then by name. `Unknown` has no rank and is left out."""
     ranked = [group for group in groups if group[name] != UNKNOWN]
     return sorted(ranked, key=lambda group: (-group["listen_count"], group[name]))
 
 
 def top_list(ranked: Sequence[Row], size: int, *columns: str) -> list[dict[str, Any]]:
-    """Return these columns of the first `size` groups, each with its rank."""
+    """Return these columns of the first `size` groups, with their ranks."""
     return [
         {"rank": rank} | {column: group[column] for column in columns}
         for rank, group in enumerate(ranked[:size], start=1)
     ]
 
 
-def day_items(day: str, genres: Sequence[Row], listeners: Sequence[Row]) -> Iterator[dict[str, Any]]:
-    """Yield the KPI table's items of a day: one per genre, and that of `ALL_GENRES`.
+def day_items(
+    day: str, genres: Sequence[Row], listeners: Sequence[Row], countries: Sequence[Row]
+) -> Iterator[dict[str, Any]]:
+    """Yield a day's KPI items: one per genre, then the one of `ALL_GENRES`.
 
     Args:
-        day: as in `2024-06-25`.
+        day: a day such as `2024-06-25`.
         genres: the day's rows of `top_songs_per_genre`.
-        listeners: the day's rows of `listener_counts`.
+        listeners: the day's rows of `genre_listeners`.
+        countries: the day's rows of `country_totals`.
     """
     unique_listeners = {row["track_genre"]: row["unique_listeners"] for row in listeners}
     ranked_genres = rank_by_listens(genres, "track_genre")
@@ -376,7 +304,6 @@ def day_items(day: str, genres: Sequence[Row], listeners: Sequence[Row]) -> Iter
         }
         yield item | ({"genre_rank": ranks[name]} if name in ranks else {})
     # A user has one country, so the countries' listeners add up to the day's.
-    countries = [row for row in listeners if row["track_genre"] == ALL_GENRES]
     listening_ms = int(sum(genre["first_listening_ms"] for genre in genres))
     day_listeners = sum(country["unique_listeners"] for country in countries)
     yield {
@@ -395,10 +322,12 @@ def day_items(day: str, genres: Sequence[Row], listeners: Sequence[Row]) -> Iter
     }
 
 
-def kpi_items(genres: Iterable[Row], listeners: Iterable[Row]) -> Iterator[dict[str, Any]]:
-    """Yield the items of all days; the arguments are as for `day_items`, of whatever days."""
-    days: dict[date, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
-    for kind, rows in enumerate((genres, listeners)):
+def kpi_items(
+    genres: Iterable[Row], listeners: Iterable[Row], countries: Iterable[Row]
+) -> Iterator[dict[str, Any]]:
+    """Yield the items of all days, from the rows of all days; see `day_items`."""
+    days: dict[date, tuple[list[Row], list[Row], list[Row]]] = defaultdict(lambda: ([], [], []))
+    for kind, rows in enumerate((genres, listeners, countries)):
         for row in rows:
             days[row["listen_date"]][kind].append(row)
     for day in sorted(days):
@@ -406,7 +335,7 @@ def kpi_items(genres: Iterable[Row], listeners: Iterable[Row]) -> Iterator[dict[
 
 
 def to_json(item: Mapping[str, Any]) -> str:
-    """Return the item as a line of JSON, its decimals as exact numbers."""
+    """Format the item as one line of JSON; decimals become exact numbers."""
     values = {
         name: str(value) if isinstance(value, Decimal) else json.dumps(value) for name, value in item.items()
     }
@@ -417,7 +346,9 @@ def to_json(item: Mapping[str, Any]) -> str:
 
 
 class Folder:
-    """The files of a folder, through Hadoop's FileSystem API: wherever Spark can reach, without a Spark job.
+    """A folder's files, accessed through Hadoop's FileSystem API.
+
+    It works on any store that Spark can reach and starts no Spark job.
 
     Args:
         spark: the session whose Hadoop configuration is used.
@@ -437,12 +368,12 @@ class Folder:
         return f"{self._uri}/{name}".rstrip("/")
 
     def sizes(self, pattern: str) -> dict[str, int]:
-        """Return file name -> size in bytes of the files that match a glob; nothing when there are none."""
+        """Return file name -> size in bytes for the files that match a glob; empty if there are none."""
         statuses = self._file_system.globStatus(self._path(pattern)) or []
         return {status.getPath().getName(): status.getLen() for status in statuses if status.isFile()}
 
     def size(self, name: str) -> int | None:
-        """Return the bytes of all files below a folder, or None when it does not exist."""
+        """Return the size in bytes of all files below a folder, or None if the folder does not exist."""
         path = self._path(name)
         exists = self._file_system.exists(path)
         return int(self._file_system.getContentSummary(path).getLength()) if exists else None
@@ -455,7 +386,7 @@ class Folder:
             stream.close()
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a file, in place of an older one."""
+        """Write a file and replace an older one."""
         stream = self._file_system.create(self._path(name), True)
         try:
             stream.write(bytearray(text.encode()))
@@ -463,17 +394,17 @@ class Folder:
             stream.close()
 
     def delete(self, name: str = "") -> None:
-        """Delete a file, or a folder with all that is in it, if it exists."""
+        """Delete a file, or a folder with everything in it, if it exists."""
         self._file_system.delete(self._path(name), True)
 
 
-# Day -> names of the history's files in the day's folder.
+# Day -> names of the files in the day's folder of the history.
 HistoryFiles = Mapping[str, Sequence[str]]
 
 
 @dataclass
 class InputTable:
-    """A table of the run's input: the URIs of the objects that the manifest names, and their bytes."""
+    """One table of the run's input: the URIs of its objects and their total size in bytes."""
 
     uris: list[str]
     size: int
@@ -484,7 +415,7 @@ def read_manifest(source: Folder) -> dict[str, InputTable]:
 
     Raises:
         FileNotFoundError: the manifest, or an object that it names, does not exist.
-        ValueError: the manifest is not of the agreed form.
+        ValueError: the manifest is not JSON, or lacks a table.
     """
     uri = source.uri(MANIFEST)
     if not source.sizes(MANIFEST):
@@ -501,7 +432,11 @@ def read_manifest(source: Folder) -> dict[str, InputTable]:
 
 
 def find_objects(source: Folder, names: Sequence[str]) -> InputTable:
-    """Return the named objects of the input; raises FileNotFoundError when one of them does not exist."""
+    """Locate the named objects of the input.
+
+    Raises:
+        FileNotFoundError: an object does not exist.
+    """
     sizes: dict[str, int] = {}
     for folder in {name.rpartition("/")[0] for name in names}:
         sizes |= {f"{folder}/{file}": size for file, size in source.sizes(f"{folder}/*").items()}
@@ -515,152 +450,48 @@ def find_objects(source: Folder, names: Sequence[str]) -> InputTable:
 
 
 def read_parquet(spark: SparkSession, schema: StructType, uris: Sequence[str]) -> DataFrame:
-    """Read exactly these files; the schema is given, since they come from several writers."""
+    """Read exactly these files; the schema is explicit because several writers produced them."""
     if not uris:
         return spark.createDataFrame([], schema)
     return spark.read.schema(schema).parquet(*uris)
 
 
-# --- The job --------------------------------------------------------------------------------------
+# --- Partitions -----------------------------------------------------------------------------------
 
+# All listens of a user and day go to one partition, where they are deduplicated, counted and written without
+# another shuffle. Example: with 16 MB per partition, a late day of 1 MB and a day of 40 MB are planned as
+#     2024-06-24 → part 0;  2024-06-25 → parts 1, 2 and 3, by the hash of the user.
+# A plain `repartition("listen_date", "user_id")` would spread every day over every partition, and each
+# partition would write a small file per day.
 
-class ArgumentParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of exiting: Glue reports an exception's message, but only the code of an exit."""
-        raise ValueError(message)
-
-
-def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the job's own arguments; Glue passes more, which are left alone.
-
-    Raises:
-        ValueError: an argument is missing, or REPROCESS_DATES holds something else than days.
-    """
-    parser = ArgumentParser(allow_abbrev=False)
-    for name in ("S3_SOURCE_PATH", "S3_HISTORY_PATH", "S3_OUTPUT_PATH", "BATCH_ID"):
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--REPROCESS_DATES", type=parse_days, default=frozenset())
-    return parser.parse_known_args(argv)[0]
-
-
-def parse_days(text: str) -> frozenset[str]:
-    """Return the days of a comma-separated list; raises argparse.ArgumentTypeError for what is none."""
-    days = frozenset(day.strip() for day in text.split(",") if day.strip())
-    for day in days:
-        try:
-            is_day = date.fromisoformat(day).isoformat() == day
-        except ValueError:
-            is_day = False
-        if not is_day:
-            raise argparse.ArgumentTypeError(f"{day!r} is no day; give YYYY-MM-DD, separated by commas")
-    return days
-
-
-def count_rows(listens: DataFrame) -> dict[str, int]:
-    """Count each day's rows, repeated ones included; raises ValueError when a row has no listen time."""
-    rows = listens.transform(with_listen_date).groupBy("listen_date").count().collect()
-    counts = {str(row["listen_date"]): row["count"] for row in rows}
-    if "None" in counts:
-        raise ValueError(f"{counts['None']} input rows have no listen_time: they belong to no day")
-    return counts
-
-
-def read_listens(
-    spark: SparkSession, batch_id: str, input_uris: Sequence[str], history: Folder, days: Iterable[str]
-) -> tuple[DataFrame, HistoryFiles]:
-    """Read the input and the history of these days, each listen with the `sources` bit of where it was found.
-
-    Args:
-        spark: the session.
-        batch_id: what the names of this batch's files in the history begin with.
-        input_uris: the input's files.
-        history: the folder that has a folder per day.
-        days: those whose folder exists. Of one that has very many files, it takes longer to name each of them
-            to Spark than to read them.
-
-    Returns:
-        The listens, and the history's files: exactly those that are read, whatever is added meanwhile, since
-        both come from the one listing that Spark makes when it is told the folders.
-    """
-    listens = read_parquet(spark, LISTENS_SCHEMA, input_uris).withColumn("sources", F.lit(IN_INPUT))
-    files = defaultdict(list)
-    folders = [history.uri(f"listen_date={day}") for day in days]
-    if folders:
-        reader = spark.read.schema(LISTENS_SCHEMA).option("pathGlobFilter", "*.parquet")
-        accepted = reader.parquet(*folders)
-        own = []
-        for uri in accepted.inputFiles():
-            day, _, name = unquote(uri).rpartition("/listen_date=")[2].partition("/")
-            files[day].append(name)
-            if name.startswith(f"{batch_id}__"):
-                # In the metadata too, names are those of a URI.
-                own.append(uri.rpartition("/")[2])
-        is_own = F.col("_metadata.file_name").isin(own)
-        source = F.when(is_own, IN_OWN_HISTORY).otherwise(IN_OTHER_HISTORY)
-        listens = listens.unionByName(accepted.withColumn("sources", source))
-    return listens.transform(with_listen_date), files
-
-
-def count_distinct(listens: DataFrame, days: Iterable[str]) -> dict[str, dict[str, int]]:
-    """Return each day's distinct listens: `total`, `new` and `added`.
-
-    Raises:
-        ValueError: a listen is of another day, so a history file lies in a wrong day's folder.
-    """
-    counts = {str(row["listen_date"]): row.asDict() for row in daily_listen_counts(listens).collect()}
-    strays = sorted(counts.keys() - set(days))
-    if strays:
-        raise ValueError(f"the history of {', '.join(days)} holds listens of {', '.join(strays)}: move them")
-    return {day: counts.get(day, {"total": 0, "new": 0, "added": 0}) for day in days}
-
-
-def write_listens(added: DataFrame, partitions: int, uri: str) -> None:
-    """Write the listens by day: one file for a small day, several written side by side for a large one."""
-    files = math.ceil(partitions / PARTITIONS_PER_FILE)
-    writer = added.coalesce(files).write.partitionBy("listen_date")
-    options: dict[str, str | int] = {
-        # A quarter smaller than with Spark's default, snappy, in about the same time.
-        "compression": "zstd",
-        "parquet.compression.codec.zstd.level": 1,
-        # Users hardly repeat: mostly a dictionary of them would be made only to be given up.
-        "parquet.enable.dictionary#user_id": "false",
-        # Room for some hundred thousand tracks: past the default of 1 MB, each listen has its track's id.
-        "parquet.dictionary.page.size": 8 * 1024 * 1024,
-    }
-    writer.options(**options).parquet(uri)
-
-
-def list_output(output: Folder, days: Iterable[str]) -> dict[str, int]:
-    """Return name -> size in bytes of an output's data files."""
-    patterns = ["kpis/*.json", *(f"listens/listen_date={day}/*.parquet" for day in days)]
-    return {
-        f"{pattern.rpartition('/')[0]}/{name}": size
-        for pattern in patterns
-        for name, size in output.sizes(pattern).items()
-    }
+# Parquet bytes per shuffle partition: some hundred thousand listens. Larger partitions would not fit a task's
+# memory. In smaller ones tracks hardly repeat, so counting them before a shuffle would save nothing.
+PARTITION_BYTES = 16 * 1024 * 1024
+# A file of a large day has some tens of MB. Its tracks then fit a dictionary, unlike those of the input.
+PARTITIONS_PER_FILE = 4
 
 
 def day_sizes(
     rows_read: Mapping[str, int], input_size: int, history_sizes: Mapping[str, int | None]
 ) -> dict[str, float]:
-    """Return about how many bytes of Parquet each day has in input and history together."""
+    """Estimate each day's size in bytes of Parquet, input and history together."""
     row_size = input_size / max(1, sum(rows_read.values()))
     return {day: rows_read.get(day, 0) * row_size + (size or 0) for day, size in history_sizes.items()}
 
 
 def partitions_of(size: float) -> int:
-    """Return how many shuffle partitions so many bytes of Parquet fill, at least one."""
+    """Return the number of shuffle partitions for this many bytes of Parquet, at least one."""
     return max(1, math.ceil(size / PARTITION_BYTES))
 
 
 def plan_parts(sizes: Mapping[str, float]) -> dict[str, range]:
-    """Divide the days among shuffle partitions of `PARTITION_BYTES`: large ones get several.
+    """Divide the days among shuffle partitions of `PARTITION_BYTES`; a large day gets several.
 
     Args:
         sizes: bytes of each day.
     """
     parts: dict[str, range] = {}
-    # Small days share a partition while there is room.
+    # Small days share a partition while it has room.
     count, free = 0, 0.0
     for day, size in sizes.items():
         if size > free or not count:
@@ -673,21 +504,195 @@ def plan_parts(sizes: Mapping[str, float]) -> dict[str, range]:
 
 
 def part_numbers(spark: SparkSession, parts: Mapping[str, range]) -> dict[str, list[int]]:
-    """Return each day's parts as numbers that Spark's hash sends to the planned shuffle partitions."""
+    """Return each day's parts as numbers that Spark's hash maps to the planned shuffle partitions."""
     partitions = max(planned.stop for planned in parts.values())
     number_of = {0: 0}
     if partitions > 1:
-        # So many that each partition is hit; were one not, its listens would share another.
-        numbers = one_row(spark).select(F.explode(F.sequence(F.lit(0), F.lit(partitions * 20))).alias("id"))
+        # This many numbers hit every partition. If they missed one, its listens would share another
+        # partition.
+        # SQL instead of `spark.range`, because `range` makes Spark start Scala's reflection.
+        numbers = spark.sql(f"SELECT explode(sequence(0, {partitions * 20})) AS id")
         hashed = numbers.select(F.pmod(F.hash("id"), F.lit(partitions)), "id")
         number_of = dict(map(tuple, hashed.collect()))
     return {day: [number_of.get(part, part) for part in planned] for day, planned in parts.items()}
 
 
+def with_part(listens: DataFrame, parts: Mapping[str, Sequence[int]]) -> DataFrame:
+    """Add `part`: one of the parts of the listen's day, chosen by a hash of the user.
+
+    It is null for a day without parts. All listens of a user and day are in one part. A large day has several
+    parts, so each can be deduplicated, aggregated and written where it is.
+    """
+    first, last = (date.fromisoformat(select(parts)) for select in (min, max))
+    days = [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
+    # The numbers are literals that each row looks up by position, so no join is needed.
+    numbers_of_days = F.lit(json.dumps([parts.get(day) for day in days]))
+    numbers = F.from_json(numbers_of_days, ArrayType(ArrayType(IntegerType())))
+    of_day = F.get(numbers, F.datediff("listen_date", F.lit(first)))
+    return listens.withColumn(
+        "part", F.get(of_day, F.pmod(F.xxhash64("user_id"), F.size(of_day)).cast(IntegerType()))
+    )
+
+
+def distinct_listens_in_parts(
+    listens: DataFrame, parts: Mapping[str, Sequence[int]], partitions: int
+) -> DataFrame:
+    """Move the listens to their parts, the only shuffle of all listens, and remove duplicates there."""
+    return listens.transform(with_part, parts).repartition(partitions, "part").transform(distinct_listens)
+
+
+# --- The job --------------------------------------------------------------------------------------
+
+SPARK_CONF: dict[str, Any] = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.adaptive.enabled": "true",
+    # Spark's first-level hash map helps only keys that repeat; a listen's key hardly ever does.
+    "spark.sql.codegen.aggregate.map.twolevel.enabled": "false",
+    # Ids hardly compress, and compressing them takes as long as the whole deduplication.
+    "spark.sql.inMemoryColumnarStorage.compressed": "false",
+    # Small splits, so no core waits long for the last of a few large files.
+    "spark.sql.files.maxPartitionBytes": "32MB",
+    # A low cost per file puts some tens of small files into one task.
+    "spark.sql.files.openCostInBytes": "1MB",
+    # Spark lists more than 32 paths in a job of its own; this is its number of tasks.
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "32",
+    # Broadcasts catalogs of up to some million tracks, so the listens need no shuffle for the join.
+    "spark.sql.autoBroadcastJoinThreshold": "128MB",
+    # A task writes few days. Above this number of open files, Spark would sort all their listens.
+    "spark.sql.maxConcurrentOutputFileWriters": "64",
+}
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of exiting: Glue reports an exception's message, but only the code of an exit."""
+        raise ValueError(message)
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the job's own arguments and ignore those that Glue adds.
+
+    Raises:
+        ValueError: an argument is missing, or REPROCESS_DATES is not a list of days.
+    """
+    parser = ArgumentParser(allow_abbrev=False)
+    for name in ("S3_SOURCE_PATH", "S3_HISTORY_PATH", "S3_OUTPUT_PATH", "BATCH_ID"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--REPROCESS_DATES", type=parse_days, default=frozenset())
+    return parser.parse_known_args(argv)[0]
+
+
+def parse_days(text: str) -> frozenset[str]:
+    """Parse a comma-separated list of days.
+
+    Raises:
+        argparse.ArgumentTypeError: an element is not a day in the form YYYY-MM-DD.
+    """
+    days = frozenset(day.strip() for day in text.split(",") if day.strip())
+    for day in days:
+        try:
+            is_day = date.fromisoformat(day).isoformat() == day
+        except ValueError:
+            is_day = False
+        if not is_day:
+            raise argparse.ArgumentTypeError(f"{day!r} is not a day; give YYYY-MM-DD, separated by commas")
+    return days
+
+
+def count_rows(listens: DataFrame) -> dict[str, int]:
+    """Count each day's rows, including duplicates.
+
+    Raises:
+        ValueError: a row has no listen time.
+    """
+    rows = listens.transform(with_listen_date).groupBy("listen_date").count().collect()
+    counts = {str(row["listen_date"]): row["count"] for row in rows}
+    if "None" in counts:
+        raise ValueError(f"{counts['None']} input rows have no listen_time: they belong to no day")
+    return counts
+
+
+def read_listens(
+    spark: SparkSession, batch_id: str, input_uris: Sequence[str], history: Folder, days: Iterable[str]
+) -> tuple[DataFrame, HistoryFiles]:
+    """Read the input and the history of these days; `sources` marks where each listen was found.
+
+    Args:
+        spark: the session.
+        batch_id: prefix of the names of this batch's files in the history.
+        input_uris: the input's files.
+        history: the history's folder, with one subfolder per day.
+        days: days whose subfolder exists. Spark gets folders instead of files: naming each of very many files
+            takes longer than reading them.
+
+    Returns:
+        The listens, and the history files that are read. Both come from one listing, which Spark makes here,
+        so files that are added later change neither.
+    """
+    listens = read_parquet(spark, LISTENS_SCHEMA, input_uris).withColumn("sources", F.lit(IN_INPUT))
+    files = defaultdict(list)
+    folders = [history.uri(f"listen_date={day}") for day in days]
+    if folders:
+        reader = spark.read.schema(LISTENS_SCHEMA).option("pathGlobFilter", "*.parquet")
+        accepted = reader.parquet(*folders)
+        own = []
+        for uri in accepted.inputFiles():
+            day, _, name = unquote(uri).rpartition("/listen_date=")[2].partition("/")
+            files[day].append(name)
+            if name.startswith(f"{batch_id}__"):
+                # `_metadata.file_name` is URI-encoded, like these names.
+                own.append(uri.rpartition("/")[2])
+        is_own = F.col("_metadata.file_name").isin(own)
+        source = F.when(is_own, IN_OWN_HISTORY).otherwise(IN_OTHER_HISTORY)
+        listens = listens.unionByName(accepted.withColumn("sources", source))
+    return listens.transform(with_listen_date), files
+
+
+def count_distinct(listens: DataFrame, days: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Count each day's distinct listens: `total`, `new` and `added`.
+
+    Raises:
+        ValueError: a listen belongs to another day, so a history file is in the wrong day's folder.
+    """
+    counts = {str(row["listen_date"]): row.asDict() for row in daily_listen_counts(listens).collect()}
+    strays = sorted(counts.keys() - set(days))
+    if strays:
+        raise ValueError(f"the history of {', '.join(days)} holds listens of {', '.join(strays)}: move them")
+    return {day: counts.get(day, {"total": 0, "new": 0, "added": 0}) for day in days}
+
+
+def write_listens(added: DataFrame, partitions: int, uri: str) -> None:
+    """Write the listens by day: one file for a small day, several concurrently for a large one."""
+    files = math.ceil(partitions / PARTITIONS_PER_FILE)
+    writer = added.coalesce(files).write.partitionBy("listen_date")
+    options: dict[str, str | int] = {
+        # A quarter smaller than Spark's default, snappy, in about the same time.
+        "compression": "zstd",
+        "parquet.compression.codec.zstd.level": 1,
+        # User ids hardly repeat. The writer would build a dictionary of them and then discard it.
+        "parquet.enable.dictionary#user_id": "false",
+        # Room for some hundred thousand tracks. Beyond the default of 1 MB, every listen would repeat its
+        # track's id.
+        "parquet.dictionary.page.size": 8 * 1024 * 1024,
+    }
+    writer.options(**options).parquet(uri)
+
+
+def list_output(output: Folder, days: Iterable[str]) -> dict[str, int]:
+    """Return name -> size in bytes for the data files of the output."""
+    patterns = ["kpis/*.json", *(f"listens/listen_date={day}/*.parquet" for day in days)]
+    return {
+        f"{pattern.rpartition('/')[0]}/{name}": size
+        for pattern in patterns
+        for name, size in output.sizes(pattern).items()
+    }
+
+
 def summarize_days(
     rows_read: Mapping[str, int], counts: Mapping[str, Mapping[str, int]], history_files: HistoryFiles
 ) -> dict[str, dict[str, Any]]:
-    """Return what the summary tells of each day."""
+    """Build the summary's entry of each day."""
     return {
         day: {
             "rows_read": rows_read.get(day, 0),
@@ -702,7 +707,10 @@ def summarize_days(
 
 
 def run(spark: SparkSession, args: argparse.Namespace) -> None:
-    """Do the job; the summary is deleted first and written last, so it vouches for the rest of the output."""
+    """Run the job.
+
+    The summary is deleted first and written last, so it vouches for the rest of the output.
+    """
     started = time.monotonic()
     source, history = Folder(spark, args.S3_SOURCE_PATH), Folder(spark, args.S3_HISTORY_PATH)
     output = Folder(spark, args.S3_OUTPUT_PATH)
@@ -712,18 +720,17 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
     output.delete(SUMMARY)
     output.delete()
 
-    # To Spark, folders that it read before are the same, even when they hold other files now.
+    # Spark caches listings by path; an earlier run's listings would hide files that were added since.
     spark.catalog.clearCache()
     songs = read_parquet(spark, SONGS_SCHEMA, tables["songs"].uris)
     songs = songs.transform(unique_songs, partitions_of(tables["songs"].size)).persist()
-    # Side by side, since much of a small run is Spark's planning, and a large one's tasks end unevenly.
+    users = read_parquet(spark, USERS_SCHEMA, tables["users"].uris).transform(unique_users)
+    rows_read = count_rows(read_parquet(spark, LISTENS_SCHEMA, tables["listens"].uris))
+    days = sorted(args.REPROCESS_DATES.union(rows_read))
+    if not days:
+        raise ValueError(f"nothing to do: the listens in {source.uri(MANIFEST)} have no rows")
+    print(f"{sum(rows_read.values())} rows read, days {', '.join(days)}", flush=True)
     with ThreadPoolExecutor() as pool:
-        masks = pool.submit(genre_masks, songs)
-        rows_read = count_rows(read_parquet(spark, LISTENS_SCHEMA, tables["listens"].uris))
-        days = sorted(args.REPROCESS_DATES.union(rows_read))
-        if not days:
-            raise ValueError(f"nothing to do: the listens in {source.uri(MANIFEST)} have no rows")
-        print(f"{sum(rows_read.values())} rows read, days {', '.join(days)}", flush=True)
         folder_sizes = pool.map(history.size, [f"listen_date={day}" for day in days])
         history_sizes = dict(zip(days, folder_sizes, strict=True))
         parts = plan_parts(day_sizes(rows_read, tables["listens"].size, history_sizes))
@@ -740,16 +747,7 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
         day_summaries = summarize_days(rows_read, count_distinct(listens, days), history_files)
         added = listens.transform(filter_added_listens)
         written = pool.submit(write_listens, added, partitions, output.uri("listens"))
-        genres = top_songs_per_genre(listens.transform(track_listen_counts).transform(with_song, songs))
-        genre_rows = pool.submit(genres.collect)
-        users = read_parquet(spark, USERS_SCHEMA, tables["users"].uris).transform(unique_users)
-        listeners = (
-            listens.transform(user_totals, track_masks(songs, masks.result()))
-            .transform(with_country, users)
-            .transform(listener_counts, masks.result())
-        )
-        listener_rows = listeners.collect()
-        items = kpi_items(genre_rows.result(), listener_rows)
+        items = compute_kpis(listens, songs, users)
         output.write_text("kpis/items.json", "".join(map(to_json, items)))
         written.result()
 
@@ -769,7 +767,7 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run the job with these arguments, in the Spark session that exists or in a new one."""
+    """Run the job with these arguments, in the current Spark session or in a new one."""
     args = parse_arguments(argv)
     run(SparkSession.builder.appName("music_streaming_kpis").config(map=SPARK_CONF).getOrCreate(), args)
 

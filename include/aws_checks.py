@@ -1,4 +1,4 @@
-"""Whether what the pipeline needs in AWS is there and may be used; nothing is changed by looking."""
+"""Checks whether the pipeline's AWS resources exist and may be used; the checks change nothing."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from helpers.contract.keys import QUARANTINE_PREFIX
+from helpers.contract.names import KPI_INDEX, SONGS_PREFIX, STREAMS_PREFIX, USERS_PREFIX, is_csv
 from include.findings import DENIED, DEPLOY, Finding, Findings, failed, fine, unreachable, wrong
-from include.local_airflow.environment import ROOT
 
-SCRIPT = ROOT / "glue_script" / "glue_script.py"
-INDEX = "track_genre-date-index"
-SOURCE_PREFIXES = ("streams/", "songs/", "users/")
+SOURCE_PREFIXES = (STREAMS_PREFIX, SONGS_PREFIX, USERS_PREFIX)
 OTHER_TABLE = (
     "deploying cannot take over a table that the stack has not made: deploy with another name and set "
     "KPI_TABLE_NAME to it, or delete this table, or import it into the stack"
@@ -24,17 +23,16 @@ OTHER_TABLE = (
 
 
 class Doctor:
-    """Looks at one deployment, given by the settings, as whom the session says."""
+    """Examines one deployment, defined by the settings, with the identity of the session."""
 
     def __init__(self, config: Any, session: boto3.Session) -> None:
-        """Take the pipeline's settings, a `PipelineConfig`, and the session by which AWS is asked."""
+        """Take the pipeline's settings (a `PipelineConfig`) and the session for AWS calls."""
         self._config = config
         self._session = session
         self._clients: dict[str, Any] = {}
 
     def findings(self) -> Findings:
-        """Look at everything; what cannot be reached at all ends the look."""
-        yield self._check_script()
+        """Examine everything; stop early if AWS cannot be reached at all."""
         try:
             identity = self._client("sts").get_caller_identity()
         except (BotoCoreError, ClientError) as error:
@@ -44,6 +42,7 @@ class Doctor:
         for variable, bucket in self._buckets().items():
             yield from self._guarded(f"bucket {bucket} ({variable})", self._check_bucket, bucket)
         for check, what in (
+            (self._check_script, "Glue script"),
             (self._check_catalogs, "catalogs"),
             (self._check_table, f"table {self._config.kpi_table} (KPI_TABLE_NAME)"),
             (self._check_role, f"role {self._config.glue_role_name} (GLUE_ROLE_NAME)"),
@@ -72,20 +71,31 @@ class Doctor:
             yield failed(what, error)
 
     def _only_looked_at_here(self, what: str, look: Callable[[], Any]) -> Any:
-        """Return what AWS answers, or a finding when this identity may not ask; the pipeline never does."""
+        """Return AWS's answer to a call that only this check makes, or a finding if it is denied."""
         try:
             return look()
         except ClientError as error:
             if error.response["Error"]["Code"] not in DENIED:
                 raise
-            return Finding("not checked", f"{what}: these credentials may not look ({error.operation_name})")
+            return Finding(
+                "not checked", f"{what}: these credentials may not read it ({error.operation_name})"
+            )
 
-    def _check_script(self) -> Finding:
+    def _check_script(self) -> Findings:
+        # Imported late: these errors derive from Airflow's, whose import creates a home folder.
+        from helpers.aws.job_script import read_script, script_location
+        from helpers.errors import ConfigurationError
+
+        location = script_location(self._config)
         try:
-            ast.parse(SCRIPT.read_text())
-        except (OSError, SyntaxError) as error:
-            return wrong(f"Glue script {SCRIPT}: {error}", "restore it, for example with git checkout")
-        return fine(f"Glue script {SCRIPT.relative_to(ROOT)}")
+            ast.parse(read_script(self._client("s3"), self._config))
+        except ConfigurationError as error:
+            problem, _, remedy = str(error).partition(". ")
+            yield wrong(problem, remedy)
+        except SyntaxError as error:
+            yield wrong(f"Glue script {location}: {error}", "restore it, for example with git checkout")
+        else:
+            yield fine(f"Glue script {location}")
 
     def _check_bucket(self, bucket: str) -> Findings:
         s3, region = self._client("s3"), self._session.region_name
@@ -114,7 +124,7 @@ class Doctor:
         for prefix in ("songs/", "users/"):
             pages = self._client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-            if any(key.endswith((".csv", ".csv.gz")) for key in keys):
+            if any(map(is_csv, keys)):
                 yield fine(f"catalog s3://{bucket}/{prefix}")
             else:
                 yield wrong(f"catalog s3://{bucket}/{prefix}: no CSV file", "upload one: every run needs it")
@@ -126,8 +136,8 @@ class Doctor:
         indexes = {index["IndexName"]: index for index in table.get("GlobalSecondaryIndexes", [])}
         if _keys_of(table) != keys:
             yield wrong(f"table {name}: its key is {_keys_of(table)}, not {keys}", OTHER_TABLE)
-        elif _keys_of(indexes.get(INDEX, {})) != {"HASH": "track_genre", "RANGE": "date"}:
-            yield wrong(f"table {name}: has no index {INDEX} by track_genre and date", OTHER_TABLE)
+        elif _keys_of(indexes.get(KPI_INDEX, {})) != {"HASH": "track_genre", "RANGE": "date"}:
+            yield wrong(f"table {name}: has no index {KPI_INDEX} by track_genre and date", OTHER_TABLE)
         elif table["TableStatus"] not in {"ACTIVE", "UPDATING"}:
             yield wrong(f"table {name}: is {table['TableStatus']}", "wait until it is ACTIVE")
         else:
@@ -155,7 +165,7 @@ class Doctor:
         elif all(entry["SubscriptionArn"] == "PendingConfirmation" for entry in answer):
             yield Finding(
                 "warning",
-                f"topic {arn}: nobody gets its messages, for no subscription is confirmed",
+                f"topic {arn}: nobody gets its messages, because no subscription is confirmed",
                 "open the link in the e-mail that AWS has sent, or subscribe: deploy with AlertEmail, or "
                 f"aws sns subscribe --topic-arn {arn} --protocol email --notification-endpoint ADDRESS",
             )
@@ -166,16 +176,16 @@ class Doctor:
         config, source, archive = self._config, self._config.source_bucket, self._config.archive_bucket
         yield from self._check_reading(source, SOURCE_PREFIXES, SOURCE_PREFIXES)
         yield from self._check_reading(config.intermediate_bucket, ("runs/",), ("runs/",))
-        archived = ("streams/", "quarantine/")
+        archived = (STREAMS_PREFIX, QUARANTINE_PREFIX)
         yield from self._check_reading(archive, (*archived, "listens/"), (*archived, "runs/"))
-        yield from self._guarded("right to look at the Glue job", self._check_job)
+        yield from self._guarded("right to read the Glue job", self._check_job)
         yield from self._guarded("right to write to the table", self._check_writing_items)
         for what in (
             "rights to read versions, write, copy and delete in S3",
             "rights to run the Glue job under its role, to send messages and to count runs",
             "rights of the Glue role itself, and use of a KMS key by both roles",
         ):
-            yield Finding("not checked", f"{what}: only a run tells")
+            yield Finding("not checked", f"{what}: only a run can show it")
 
     def _check_reading(self, bucket: str, listed: tuple[str, ...], read: tuple[str, ...]) -> Findings:
         s3, problems = self._client("s3"), []
@@ -204,7 +214,7 @@ class Doctor:
     def _check_job(self) -> Findings:
         name = self._config.glue_job_name
         _expect({"EntityNotFoundException"}, lambda: self._client("glue").get_job(JobName=name))
-        yield fine("right to look at the Glue job")
+        yield fine("right to read the Glue job")
 
     def _check_writing_items(self) -> Findings:
         _expect(

@@ -1,4 +1,4 @@
-"""What `make doctor` finds, and what to do about an error of AWS."""
+"""The findings of `make doctor`, and the remedies for errors of AWS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-DEPLOY = "deploy include/stack.yaml (README, Deploying) or correct the variable"
+DEPLOY = "deploy include/stack.yaml (docs/deploy.md) or correct the variable"
 RENEW = "renew the credentials: they are wrong, or have expired"
 DENIED = frozenset(
     {"403", "AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
@@ -20,13 +20,13 @@ MISSING = frozenset(
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        state: "warning" where runs succeed all the same; "not checked" when it cannot be told, or when the
-            identity may not look, where the pipeline itself need not look either.
-        what: the thing and how it is.
-        remedy: what to do; empty when it is fine.
+        state: "warning" if runs succeed nevertheless; "not checked" if the state is unknown, or if the
+            identity may not read it and the pipeline need not either.
+        what: the thing that was checked and its state.
+        remedy: what to do; empty if it is fine.
     """
 
     state: Literal["fine", "wrong", "warning", "not checked"]
@@ -38,17 +38,17 @@ Findings = Iterator[Finding]
 
 
 def fine(what: str) -> Finding:
-    """Return the finding that this is as it must be."""
+    """Return the finding that everything is correct."""
     return Finding("fine", what)
 
 
 def wrong(what: str, remedy: str) -> Finding:
-    """Return the finding that this must be mended."""
+    """Return the finding that this must be fixed."""
     return Finding("wrong", what, remedy)
 
 
 def failed(what: str, error: BotoCoreError | ClientError) -> Finding:
-    """Return what it means that AWS could not be asked for this, with what to do about the error."""
+    """Return the finding for an AWS call that failed, with the remedy for its error."""
     if not isinstance(error, ClientError):
         return wrong(f"{what}: {error}", "check the network and AWS_ENDPOINT_URL")
     code = error.response["Error"]["Code"]
@@ -76,7 +76,7 @@ def failed(what: str, error: BotoCoreError | ClientError) -> Finding:
 
 
 def unreachable(error: Exception) -> Finding:
-    """Return the finding that AWS cannot be asked anything, with what to do about this error."""
+    """Return the finding that AWS cannot be called at all, with the remedy for this error."""
     if isinstance(error, ClientError):
         return wrong(f"AWS: {error}", RENEW)
     remedies = {

@@ -1,10 +1,10 @@
-"""Bring quarantined data back: fetch what a run rejected, put the corrected files into the source.
+"""Bring quarantined data back: fetch the files and rows that a run rejected, upload the corrected ones.
 
 ``python -m include.redrive RUN_KEY [FOLDER]`` with the pipeline's variables and AWS credentials in the
-environment, or ``make redrive RUN=RUN_KEY`` for local AWS; without a run key both list the runs that rejected
-something. The first call fetches the rejected files and rows into the folder; after they were corrected
-there, a second call puts back those that changed. A further call changes nothing: the newest version in the
-source says what was put back last, and a note beside the quarantined object says it for good.
+environment, or ``make redrive RUN=RUN_KEY`` for local AWS. Without a run key both list the runs that rejected
+something. The first call fetches the rejected files and rows into the folder. A second call puts back the
+files that were corrected there. A further call changes nothing: the newest version in the source records the
+last correction, and a note beside the quarantined object records it permanently.
 """
 
 from __future__ import annotations
@@ -23,28 +23,32 @@ from typing import IO, TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from helpers.contract.keys import QUARANTINE_PREFIX, rejected_rows_reasons_key
+from helpers.contract.names import is_csv, split_suffix
+from helpers.contract.rejections import rejections
+
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
-QUARANTINE_PREFIX = "quarantine/"
-CSV_SUFFIXES = (".csv", ".csv.gz")
 REASON_SUFFIX = ".reason.json"
 REDRIVEN_SUFFIX = ".redriven.json"
+# File systems take 255 bytes; boto3 adds nine characters to the name while it downloads.
+MAX_FILE_NAME_BYTES = 240
 SHOWN_RUNS = 10
 
 HOW_TO_CORRECT = (
-    "Correct the files there under the names they have: mend headers; in rejected rows mend or fill in "
-    "user_id, track_id and listen_time; delete rows that cannot be mended. Then give the same command again."
+    "Correct the files there without renaming them: fix headers; in rejected rows fix or fill in user_id, "
+    "track_id and listen_time; delete rows that cannot be fixed. Then run the same command again."
 )
 
 
 class RedriveError(Exception):
-    """What was asked for cannot be done; the message says why and what to do."""
+    """The request cannot be carried out; the message gives the reason and the remedy."""
 
 
 class Action(Enum):
-    """What was done with a file."""
+    """The outcome for a file."""
 
     FETCHED = auto()
     LEFT = auto()
@@ -55,7 +59,7 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was done with one file, and the same in words."""
+    """The action on one file, and its description."""
 
     action: Action
     text: str
@@ -68,9 +72,9 @@ class Quarantined:
     Attributes:
         key: the object in the archive bucket.
         name: its path below the run's quarantine, and below the folder that it is fetched into.
-        target_key: where its correction goes in the source. Named after run and file, not after the content,
-            so that a second correction replaces a first one that no run has taken yet.
-        reason: why it is here.
+        target_key: the object of its correction in the source bucket. It is named after run and file, not
+            after the content, so a second correction replaces a first one that no run has taken yet.
+        reason: why it is in quarantine.
     """
 
     key: str
@@ -80,11 +84,11 @@ class Quarantined:
 
 
 def list_runs(s3: S3Client, archive_bucket: str) -> dict[str, tuple[int, int]]:
-    """Return, by run key, how many objects are in quarantine and how many of them were put back."""
+    """Return the number of quarantined objects and of those that were put back, by run key."""
     keys = set(_list_keys(s3, archive_bucket, QUARANTINE_PREFIX))
     runs: dict[str, tuple[int, int]] = {}
     for key in sorted(keys):
-        if key.endswith(CSV_SUFFIXES):
+        if is_csv(key):
             run_key = key.split("/")[1]
             quarantined, put_back = runs.get(run_key, (0, 0))
             runs[run_key] = quarantined + 1, put_back + (f"{key}{REDRIVEN_SUFFIX}" in keys)
@@ -92,42 +96,44 @@ def list_runs(s3: S3Client, archive_bucket: str) -> dict[str, tuple[int, int]]:
 
 
 def list_quarantined(s3: S3Client, archive_bucket: str, run_key: str) -> list[Quarantined]:
-    """List what the run rejected.
+    """List the files and rows that the run rejected.
 
     Raises:
-        RedriveError: nothing, or there is no such run.
+        RedriveError: the run rejected nothing or does not exist.
     """
     runs = list_runs(s3, archive_bucket)
     if run_key not in runs:
         known = "".join(f"\n  {known}" for known in list(runs)[-SHOWN_RUNS:]) or " none"
         raise RedriveError(
             f"Nothing of a run {run_key!r} is in s3://{archive_bucket}/{QUARANTINE_PREFIX}: it rejected "
-            f"nothing, or its run key is another. Runs that rejected something:{known}"
+            f"nothing, or the run key is wrong. Runs that rejected something:{known}"
         )
     prefix = f"{QUARANTINE_PREFIX}{run_key}/"
     keys = _list_keys(s3, archive_bucket, prefix)
+    rows = _why_rows(s3, archive_bucket, run_key)
     found, present = [], set(keys)
     for key in keys:
-        if key.endswith(CSV_SUFFIXES):
+        if is_csv(key):
             name = key.removeprefix(prefix)
-            # What was put back before and rejected again does not get a longer name each time.
+            # Without this, a correction that is rejected again would get a longer name each time.
             target_key = f"streams/redriven/{run_key}/{re.sub('^redriven/[^/]+/', '', name)}"
-            found.append(Quarantined(key, name, target_key, _reason(s3, archive_bucket, key, present)))
+            reason = _reason(s3, archive_bucket, key, present) or rows
+            found.append(Quarantined(key, name, target_key, reason))
     return found
 
 
 def redrive(
     s3: S3Client, archive_bucket: str, source_bucket: str, run_key: str, folder: Path
 ) -> Iterator[Outcome]:
-    """Fetch what is not in the folder yet, put back what was corrected there; yield what was done.
+    """Fetch the files that are not in the folder yet and put back those that were corrected there.
 
     Raises:
         RedriveError: the run has nothing in quarantine.
     """
     quarantined = list_quarantined(s3, archive_bucket, run_key)
     for item in quarantined:
-        path = folder / item.name
-        # The name was given by who delivered the file, and may hold anything.
+        path = folder / local_name(item.name)
+        # The sender of the file chose the name, which may contain anything.
         if Path(item.name).is_absolute() or ".." in Path(item.name).parts:
             where = f"s3://{archive_bucket}/{item.key}"
             text = f"left in quarantine: the name leads out of the folder; correct a copy of {where} by hand"
@@ -138,11 +144,23 @@ def redrive(
             path.parent.mkdir(parents=True, exist_ok=True)
             s3.download_file(archive_bucket, item.key, str(path))
             yield _outcome(item, Action.FETCHED, item.reason)
-    expected = {folder / item.name for item in quarantined}
+    expected = {folder / local_name(item.name) for item in quarantined}
     for path in sorted(folder.rglob("*")):
-        if path.name.endswith(CSV_SUFFIXES) and path not in expected:
+        if is_csv(path.name) and path not in expected:
             text = "ignored; save a correction under the name of the file that it corrects"
             yield Outcome(Action.IGNORED, _printable(f"{path.relative_to(folder)}: {text}"))
+
+
+def local_name(name: str) -> str:
+    """Return the path for a name in quarantine, with each part short enough for a file system."""
+    return "/".join(map(_short_enough, name.split("/")))
+
+
+def _short_enough(part: str) -> str:
+    if len(part.encode()) <= MAX_FILE_NAME_BYTES:
+        return part
+    ending = f"~{hashlib.sha256(part.encode()).hexdigest()[:16]}{split_suffix(part)[1]}"
+    return part.encode()[: MAX_FILE_NAME_BYTES - len(ending)].decode(errors="ignore") + ending
 
 
 def _put_back_if_corrected(
@@ -153,7 +171,7 @@ def _put_back_if_corrected(
         return _outcome(item, Action.LEFT, f"left in quarantine: not corrected yet ({item.reason})")
     note_key = f"{item.key}{REDRIVEN_SUFFIX}"
     noted = _read_json(s3, archive_bucket, note_key).get("sha256")
-    # The source goes before the note: a call that dies between the two writes leaves an older note, or none.
+    # The source has precedence: a call that stops between the two writes leaves an older note or none.
     last = _last_put_back(s3, source_bucket, item.target_key) or noted
     if last != digest:
         metadata = {"sha256": digest}
@@ -168,7 +186,7 @@ def _put_back_if_corrected(
 
 
 def _last_put_back(s3: S3Client, source_bucket: str, key: str) -> str | None:
-    """Return the SHA-256 of the key's newest version, also when a run has taken and so deleted it since."""
+    """Return the SHA-256 of the key's newest version, even if a run has taken and deleted it since."""
     listed = s3.list_object_versions(Bucket=source_bucket, Prefix=key).get("Versions", [])
     newest = next((version["VersionId"] for version in listed if version["Key"] == key), None)
     if newest is None:
@@ -182,10 +200,31 @@ def _list_keys(s3: S3Client, bucket: str, prefix: str) -> list[str]:
     return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
 
 
-def _reason(s3: S3Client, bucket: str, key: str, keys: Collection[str]) -> str:
+def _reason(s3: S3Client, bucket: str, key: str, keys: Collection[str]) -> str | None:
+    """Return why a whole file is in quarantine; None for the rejected rows of other files."""
     if f"{key}{REASON_SUFFIX}" in keys:
         return str(_read_json(s3, bucket, f"{key}{REASON_SUFFIX}").get("reason"))
-    return "rejected rows; the column reason says why"
+    return None
+
+
+def _why_rows(s3: S3Client, bucket: str, run_key: str) -> str:
+    """Return why the run rejected rows of files that it took; the column `reason` explains each row."""
+    reasons = _read_json(s3, bucket, rejected_rows_reasons_key(run_key))
+    examples = reasons.get("examples", {})
+    why = rejections(
+        (
+            key,
+            {
+                "disposition": "archive",
+                "reason": None,
+                "rejected": sum(by_reason.values()),
+                "rejected_by_reason": by_reason,
+                "rejected_examples": examples.get(key, {}),
+            },
+        )
+        for key, by_reason in reasons.get("files", {}).items()
+    )
+    return f"rejected rows: {why}" if why else "rejected rows; the column reason says why"
 
 
 def _read_json(s3: S3Client, bucket: str, key: str) -> dict[str, Any]:
@@ -211,14 +250,14 @@ def _outcome(item: Quarantined, action: Action, text: str) -> Outcome:
 
 
 def _printable(text: str) -> str:
-    """Names and reasons hold what was delivered: nothing of it may steer the terminal."""
+    """Replace control characters: delivered names and values must not control the terminal."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m include.redrive", description="Bring back what a run put into quarantine."
+        prog="python -m include.redrive", description="Bring back the files and rows that a run quarantined."
     )
     parser.add_argument("run_key", nargs="?", help="folder name below quarantine/ of the archive bucket")
     parser.add_argument("folder", type=Path, nargs="?", help="default: quarantine-RUN_KEY")
@@ -247,7 +286,7 @@ def main(arguments: list[str] | None = None) -> int:
     if Action.FETCHED in actions:
         print(f"Fetched into {folder}. {HOW_TO_CORRECT}")
     if Action.PUT_BACK in actions:
-        print("The next run takes what was put back.")
+        print("The next run takes the corrected files.")
     return 0
 
 

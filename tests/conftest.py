@@ -1,4 +1,4 @@
-"""What the tests of all parts share."""
+"""Fixtures that all tests share."""
 
 import os
 import tempfile
@@ -9,7 +9,7 @@ import pytest
 from local_aws_support import REPOSITORY, running_server
 from tests.scenarios import Scenarios
 
-# Airflow reads its settings once, when it is imported: a home of the tests' own, nothing of the developer's.
+# Airflow reads its settings once, on import. It must find a home of the tests and nothing of the developer's.
 _AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="music-streaming-tests-")
 for _name in [name for name in os.environ if name.startswith(("AIRFLOW", "AWS_"))]:
     del os.environ[_name]
@@ -20,7 +20,8 @@ os.environ |= {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
 }
 
-_SCENARIOS = pytest.StashKey[Scenarios]()
+_TRIED = pytest.StashKey[Scenarios]()
+_PROPERTY = "scenarios"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,41 +31,56 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes minutes; left out of the fast cut")
     config.addinivalue_line("markers", "scenarios(*numbers): an instance of these; see tests/scenarios.py")
-    config.stash[_SCENARIOS] = Scenarios()
+    is_worker = hasattr(config, "workerinput")
+    if config.getoption("all_scenarios") and not is_worker:
+        config.pluginmanager.register(_ScenarioTable())
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Count the test for its scenarios, unless it counts by itself what it tries."""
+    """Count the test for its scenarios, unless it records them itself."""
     report = yield
+    tried = item.stash.setdefault(_TRIED, Scenarios())
     counts_itself = "scenarios" in getattr(item, "fixturenames", ())
     if report.failed or (report.when == "call" and not counts_itself):
         for marker in item.iter_markers("scenarios"):
-            item.config.stash[_SCENARIOS].record(marker.args, report.passed)
+            tried.record(marker.args, report.passed)
+    if report.when == "teardown":
+        # Only the report reaches the process that prints the table, because another process may run the test.
+        report.user_properties.append((_PROPERTY, tried.counts()))
     return report
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if session.config.getoption("all_scenarios") and session.config.stash[_SCENARIOS].missing:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+class _ScenarioTable:
+    """Adds up what all tests tried, prints the table, and fails the session where a scenario is missing."""
 
+    def __init__(self) -> None:
+        self._tried = Scenarios()
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if config.getoption("all_scenarios"):
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for name, counts in report.user_properties:
+            if name == _PROPERTY:
+                self._tried.add(counts)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._tried.missing:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("scenarios")
-        for line in config.stash[_SCENARIOS].table():
+        for line in self._tried.table():
             terminalreporter.line(line)
 
 
 @pytest.fixture
-def scenarios(pytestconfig: pytest.Config) -> Scenarios:
-    """Takes down what a test tried and survived, for the table at the end."""
-    return pytestconfig.stash[_SCENARIOS]
+def scenarios(request: pytest.FixtureRequest) -> Scenarios:
+    """Records what a test tried and survived, for the table at the end."""
+    return request.node.stash.setdefault(_TRIED, Scenarios())
 
 
 @pytest.fixture(scope="session")
 def local_aws() -> Iterator[str]:
-    """The address of a local AWS that the tests share, started by a user with an account and a PYTHONPATH."""
+    """The address of a shared local AWS, started by a user with an AWS account and a PYTHONPATH."""
     with running_server(AWS_ACCESS_KEY_ID="of-the-user", AWS_PROFILE="x", PYTHONPATH=str(REPOSITORY)) as (
         endpoint_url,
         _,

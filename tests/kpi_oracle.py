@@ -1,8 +1,9 @@
-"""The pipeline's KPI items, recomputed in plain Python from the rules: what every test compares results with.
+"""The pipeline's KPI items, recomputed in plain Python from the rules; every test compares results with it.
 
 It shares no code with the pipeline. `kpi_items` takes accepted listens and catalog rows;
-`kpi_items_of_folder` reads them from CSV files laid out as in the source bucket. Numbers are int or Decimal,
-which compare equal to the numbers of a DynamoDB scan.
+`kpi_items_of_folder`
+reads them from CSV files laid out as in the source bucket. Numbers are int or Decimal, which compare equal to
+the numbers of a DynamoDB scan.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class User(NamedTuple):
 
 
 def kpi_items(listens: Iterable[Listen], songs: Iterable[Song], users: Iterable[User]) -> Items:
-    """Return (date, track_genre) -> the KPI attributes of that item, keys left out.
+    """Return (date, track_genre) -> the KPI attributes of that item, without its keys.
 
     Args:
         listens: accepted listens, repeated ones allowed; `listen_time` in any time zone.
@@ -166,13 +167,13 @@ def kpi_items_of_folder(folder: Path, rejected: Collection[str] = ()) -> Items:
 
     Args:
         folder: holds the three folders.
-        rejected: stream files that count for nothing, by name relative to `folder`: `streams/bad.csv`.
+        rejected: stream files to ignore, by name relative to `folder`: `streams/bad.csv`.
     """
     return kpi_items(read_listens(folder, rejected), read_songs(folder), read_users(folder))
 
 
 def read_listens(folder: Path, rejected: Collection[str] = ()) -> Iterator[Listen]:
-    """Yield the listens of the valid rows of all stream files but the rejected ones."""
+    """Yield the listens of the valid rows of all stream files except the rejected ones."""
     for row in _rows(folder, "streams", rejected):
         user_id, track_id = row["user_id"].strip(), row["track_id"].strip()
         instant = parse_listen_time(row["listen_time"])
@@ -207,7 +208,7 @@ _LISTEN_TIME = re.compile(
 
 
 def parse_listen_time(text: str) -> datetime | None:
-    """Return the instant in UTC, None when the text is no valid listen time; without an offset it is UTC."""
+    """Return the instant in UTC, or None if the text is not a valid listen time; without offset it is UTC."""
     match = _LISTEN_TIME.fullmatch(text.strip())
     if not match:
         return None

@@ -1,4 +1,4 @@
-"""KPI items as the pipeline stores them, in a table of local AWS; needs nothing but boto3."""
+"""KPI items as the pipeline stores them, in a table of local AWS; needs only boto3."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from boto3.dynamodb.types import TypeSerializer
 
 Item = dict[str, Any]
 
-# Of a small table; no 26 June.
+# Days of a small table, without 26 June.
 FIRST, SECOND, THIRD = (date(2024, 6, day) for day in (24, 25, 27))
 
 STAMP = {
@@ -46,7 +46,7 @@ def make_table(dynamodb: Any, name: str | None = None) -> str:
 
 
 def day_items(day: date, genres: Mapping[str, int], status: str = "complete") -> list[Item]:
-    """Return the items of a day: those of its genres, with their listens as given, and its totals last."""
+    """Return the items of a day: its genres, with their listens as given, then its totals."""
     ranked = sorted(genres.items(), key=lambda entry: (-entry[1], entry[0]))
     known = [genre for genre, _ in ranked if genre != "Unknown"]
     items = [_genre_item(day, genre, listens) for genre, listens in ranked]

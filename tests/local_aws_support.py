@@ -1,4 +1,4 @@
-"""A local AWS in a process of its own, and Glue jobs in it."""
+"""A local AWS in its own process, and Glue jobs in it."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ import boto3
 from botocore.config import Config
 
 REPOSITORY = Path(__file__).parents[1]
-# That of the environment which has moto, also for tests that run in the dashboard's.
+# The Python of the environment that has moto, even for tests that run in the dashboard's.
 PYTHON = REPOSITORY / ".venv" / "bin" / "python"
 ACTIVE_STATES = ("STARTING", "RUNNING", "STOPPING")
 
@@ -70,7 +70,7 @@ def process_runs(pid: int) -> bool:
 
 @dataclass
 class GlueJob:
-    """A Glue job with buckets of its own."""
+    """A Glue job with its own buckets."""
 
     endpoint_url: str
     name: str
@@ -109,7 +109,7 @@ class GlueJob:
 
     def read_log(self, run_id: str, stream: str) -> str:
         pages = self.logs.get_paginator("filter_log_events").paginate(
-            logGroupName=f"/aws-glue/jobs/{stream}", logStreamNames=[run_id]
+            logGroupName=f"/aws-glue/jobs/{stream}", logStreamNames=[f"{run_id}-driver"]
         )
         return "".join(event["message"] for page in pages for event in page["events"])
 
@@ -144,14 +144,14 @@ def make_glue_job(endpoint_url: str) -> GlueJob:
         Command={"Name": "glueetl", "ScriptLocation": f"s3://{job.input_bucket}/artifacts/script.py"},
         ExecutionProperty={"MaxConcurrentRuns": 1},
         DefaultArguments={"--COLOUR": "red", "--SHAPE": "round"},
-        GlueVersion="5.0",
+        GlueVersion="5.1",
         WorkerType="G.1X",
         NumberOfWorkers=2,
     )
     return job
 
 
-# Takes long enough between the check of a condition and the write for another request to come in between.
+# Between the check of a condition and the write it takes long enough for another request to arrive.
 SLOW_SERVER = """
 import sys, time
 from moto.dynamodb.models.dynamo_type import Item
@@ -180,7 +180,7 @@ def running_server(
     python: str | Path = sys.executable,
     **environment: str,
 ) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """Run a server on a free port, as its address and its process."""
+    """Run a server on a free port; yield its address and process."""
     process = subprocess.Popen(
         [python, *command],
         cwd=REPOSITORY,

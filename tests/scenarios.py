@@ -1,12 +1,13 @@
-"""The scenarios that the pipeline must survive, and what was tried in this session.
+"""The scenarios that the pipeline must survive, and those that were tried in this session.
 
-A test is an instance of those that its marker names: `@pytest.mark.scenarios(4, 5)`.
+A test is an instance of the scenarios of its marker: `@pytest.mark.scenarios(4, 5)`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 NAMES = {
     1: "File lands after the list was frozen",
@@ -54,6 +55,24 @@ NAMES = {
     43: "A genre disappears after a correction",
     44: "AccessDenied or expired credentials in mid-run",
     45: "Missing variable, bucket, table",
+    46: "Quote that is never closed",
+    47: "Stray quotes, text after a quote, line break in an id",
+    48: "Quoted value that may be several records",
+    49: "Quotes escaped by a backslash",
+    50: "Several byte order marks, header names alike",
+    51: "CSV broken at random",
+    52: "Most tracks or users are in no catalog",
+    53: "Catalog shrank, or its durations cannot be read",
+    54: "Most of the delivered bytes are rejected",
+    55: "Unusual days, columns, ids; data in quarantine",
+    56: "Only files that hold nothing but a header",
+    57: "Suffixes in capitals, objects that are ignored",
+    58: "Object that S3 does not hand out",
+    59: "Key near S3's 1,024 bytes",
+    60: "Genre, name or id too long for an item",
+    61: "Time that stands for none, or lies in the future",
+    62: "Run id of characters that S3 or a command refuses",
+    63: "Complete run cleared while new files wait",
 }
 
 
@@ -61,36 +80,45 @@ class Scenarios:
     """Counts injections by scenario."""
 
     def __init__(self) -> None:
-        self.tried: Counter[int] = Counter()
-        self.survived: Counter[int] = Counter()
-        self.kill_points: Counter[bool] = Counter()
+        self._tried: Counter[int] = Counter()
+        self._survived: Counter[int] = Counter()
+        self._kill_points: Counter[bool] = Counter()
 
     def record(self, numbers: Iterable[int], survived: bool) -> None:
         """Count one injection for each of the scenarios that it is an instance of."""
         for number in numbers:
-            self.tried[number] += 1
-            self.survived[number] += survived
+            self._tried[number] += 1
+            self._survived[number] += survived
 
     def record_kill_point(self, survived: bool) -> None:
         """Count one AWS call before or after which the process was killed."""
-        self.kill_points[survived] += 1
+        self._kill_points[survived] += 1
+
+    def counts(self) -> list[dict[Any, int]]:
+        """Return what was counted in a form that another process can `add`."""
+        return [dict(counter) for counter in (self._tried, self._survived, self._kill_points)]
+
+    def add(self, counts: Sequence[Mapping[Any, int]]) -> None:
+        """Add the `counts` of another instance."""
+        for counter, more in zip((self._tried, self._survived, self._kill_points), counts, strict=True):
+            counter.update(more)
 
     @property
     def missing(self) -> list[int]:
         """The scenarios of which nothing was tried, or not all of it survived."""
-        return [number for number in NAMES if not 0 < self.tried[number] == self.survived[number]]
+        return [number for number in NAMES if not 0 < self._tried[number] == self._survived[number]]
 
     def table(self) -> Sequence[str]:
-        """Return the lines of the table, and what they come to."""
+        """Return the lines of the table, with its totals."""
         rows = [
-            f"{number:>4}  {name:<51} {self.tried[number]:>6} {self.survived[number]:>9}"
+            f"{number:>4}  {name:<51} {self._tried[number]:>6} {self._survived[number]:>9}"
             for number, name in NAMES.items()
         ]
         missing = self.missing
         return [
             f"{'':>4}  {'scenario':<51} {'tried':>6} {'survived':>9}",
             *rows,
-            f"Kill points survived: {self.kill_points[True]} of {self.kill_points.total()}",
+            f"Kill points survived: {self._kill_points[True]} of {self._kill_points.total()}",
             f"Scenarios survived: {len(NAMES) - len(missing)} of {len(NAMES)}"
             + (f"; not {', '.join(map(str, missing))}" if missing else ""),
         ]

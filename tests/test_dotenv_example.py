@@ -1,4 +1,4 @@
-"""`.env.example`, the README's table and the local settings against what the code reads."""
+"""`.env.example`, the table in docs/configuration.md and the local settings name what the code reads."""
 
 import ast
 import os
@@ -9,14 +9,14 @@ from unittest.mock import patch
 import pytest
 import yaml
 
-from helpers.config import PipelineConfig, pipeline_schedule
+from helpers.contract.settings import PipelineConfig, pipeline_schedule
 from local_aws_support import REPOSITORY
 
-# Read by the AWS SDK.
+# The AWS SDK reads it.
 OF_THE_SDK = {"AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
-# Airflow's own; the stack's outputs have it, and local AWS takes none.
+# Airflow reads it; it is an output of the stack, and local AWS does not need it.
 OF_AIRFLOW = {"AIRFLOW_CONN_AWS_DEFAULT"}
-# Of the command that serves local AWS, which takes them from its own environment and not from .env.
+# The command that serves local AWS reads them from its own environment, not from .env.
 OF_LOCAL_AWS = {"LOCAL_AWS_DRIVER_MEMORY", "JAVA_HOME"}
 READERS = {"setting", "_required", "_number", "get", "getenv"}
 BUCKETS = ("SOURCE_BUCKET_NAME", "INTERMEDIATE_BUCKET_NAME", "ARCHIVE_BUCKET_NAME")
@@ -68,16 +68,15 @@ def test_every_variable_is_explained_above_its_line(name: str) -> None:
     number = next(number for number, line in enumerate(lines) if line.startswith(f"{name}="))
     block = lines[:number]
     while block and block[-1] and not block[-1].startswith("#"):
-        block.pop()  # variables under one comment
+        block.pop()  # variables share one comment
 
     assert block[-1].startswith("# ")
     assert not block[-1].startswith("# ---")
 
 
-def test_readme_lists_every_variable_with_its_default() -> None:
-    rows = re.findall(
-        r"^\| (`[A-Z_`, ]+`) \| ([^|]+) \|", (REPOSITORY / "README.md").read_text(), re.MULTILINE
-    )
+def test_docs_list_every_variable_with_its_default() -> None:
+    page = (REPOSITORY / "docs" / "configuration.md").read_text()
+    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \| ([^|]+) \|", page, re.MULTILINE)
     defaults: dict[str, str] = {}
     for names, values in rows:
         variables = re.findall(r"[A-Z_]+", names)

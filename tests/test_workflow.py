@@ -1,4 +1,4 @@
-"""The GitHub Actions workflow does what .ci/run does, on both Pythons, with no more rights than it needs."""
+"""The GitHub Actions workflow runs .ci/run on both Pythons, with no more rights than it needs."""
 
 import os
 import re

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
-from helpers.aws import s3_client
-from helpers.config import STREAM_COLUMNS, PipelineConfig
-from helpers.csv_reader import CsvBatch, CsvReader, MalformedRecord
+from helpers.aws.s3_objects import HashedBody, UnreadableObjectError, open_version
+from helpers.contract.names import STREAM_COLUMNS
+from helpers.contract.records import CombinedPart, FileOutcome, ObjectVersion, Part
+from helpers.contract.settings import PipelineConfig
+from helpers.contract.wording import counted
 from helpers.errors import FileRejectedError
-from helpers.manifest import FileOutcome, Part, read_manifest, read_report
-from helpers.parquet_sink import ParquetSink
-from helpers.run_key import part_key
-from helpers.s3_objects import ObjectVersion, open_version, write_json
+from helpers.ingest.csv_reader import CsvBatch, CsvReader
+from helpers.ingest.parquet_sink import ParquetSink
+from helpers.run.store import RunStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -25,47 +27,40 @@ COMBINED_SCHEMA = pa.schema(
     [
         ("file", pa.int32()),
         ("row", pa.int64()),
+        # row + line_offset is the number of the record's first line in its file.
+        ("line_offset", pa.int32()),
         *((column, pa.string()) for column in STREAM_COLUMNS),
-        # the text of a record that has not the header's number of fields; its other columns are null
+        # Raw text of a record that cannot be split into the header's fields, and the reason; its other
+        # columns are null.
         ("malformed_record", pa.string()),
+        ("malformed_reason", pa.string()),
     ]
 )
-# Read once, and soon: to look for repetitions among ids takes more time than the bytes saved are worth.
+# The object is read once and soon deleted. Dictionaries of ids would cost more time than their bytes save.
 _WRITER_OPTIONS: dict[str, Any] = {
-    "use_dictionary": ["file"],
+    "use_dictionary": ["file", "line_offset", "malformed_reason"],
     "column_encoding": {"row": "DELTA_BINARY_PACKED"},
     "compression": {"listen_time": "lz4"},
     "write_statistics": False,
 }
 
 
-class CombinedPart(TypedDict):
-    """A reference to one part's combined records, with counts."""
-
-    run_key: str
-    part: int
-    files: int
-    rows: int
-
-
 def extract_and_combine_streams(part: Part, config: PipelineConfig) -> CombinedPart:
-    """Combine the part's files into one Parquet object; what became of each file is written beside it."""
-    s3 = s3_client()
-    run_key, number = part["run_key"], part["part"]
-    if read_report(s3, config, run_key):
-        logger.info("Run %s is complete; nothing to do", run_key)
-        return CombinedPart(run_key=run_key, part=number, files=0, rows=0)
-    manifest = read_manifest(s3, config, run_key)
+    """Combine the part's files into one Parquet object and write each file's outcome beside it."""
+    run, number = RunStore(part["run_key"], config), part["part"]
+    if run.report_if_complete():
+        return CombinedPart(run_key=run.run_key, part=number, files=0, rows=0)
+    manifest = run.manifest()
     outcomes: list[FileOutcome] = []
     with ParquetSink(COMBINED_SCHEMA, **_WRITER_OPTIONS) as sink:
         for index in manifest["parts"][number]:
-            outcome = _combine_file(s3, config.source_bucket, manifest["streams"][index], index, sink)
+            outcome = _combine_file(run.s3, config.source_bucket, manifest["streams"][index], index, sink)
             outcomes.append(outcome)
-            _log_outcome(manifest["streams"][index]["key"], outcome)
-        sink.upload(s3, config.intermediate_bucket, part_key(run_key, "combined", number, "parquet"))
-    write_json(s3, config.intermediate_bucket, part_key(run_key, "combined", number, "json"), outcomes)
+            _log_outcome(f"s3://{config.source_bucket}/{manifest['streams'][index]['key']}", outcome)
+        sink.upload(run.s3, config.intermediate_bucket, run.part_key("combined", number, "parquet"))
+    run.write_part("combined", number, outcomes)
     return CombinedPart(
-        run_key=run_key,
+        run_key=run.run_key,
         part=number,
         files=len(outcomes),
         rows=sum(outcome["rows"] for outcome in outcomes),
@@ -82,10 +77,14 @@ def _combine_file(
         rejected=0,
         rejected_by_reason={},
         extra_columns=[],
+        lines=None,
         disposition="archive",
         reason=None,
     )
-    body = open_version(s3, bucket, version)
+    try:
+        body = open_version(s3, bucket, version)
+    except UnreadableObjectError as error:
+        return outcome | {"disposition": "left", "reason": f"{error}; the next run takes it"}
     if body is None:
         return outcome | {
             "disposition": "left",
@@ -93,40 +92,57 @@ def _combine_file(
         }
     rows = 0
     try:
-        reader = CsvReader(body, STREAM_COLUMNS)
+        hashed = HashedBody(body)
+        reader = CsvReader(hashed, STREAM_COLUMNS, single_line_columns=STREAM_COLUMNS)
         for batch in reader:
-            sink.write(_batch_table(batch, index))
-            sink.write(_malformed_table(batch.malformed, index))
-            rows += len(batch.rows) + len(batch.malformed)
+            records = combined_records(batch, index)
+            sink.write(records)
+            rows += records.num_rows
+        sha256 = hashed.sha256()
     except FileRejectedError as error:
         return outcome | {"disposition": "quarantine", "reason": str(error)}
     finally:
         body.close()
-    return outcome | {"rows": rows, "extra_columns": reader.extra_columns}
+    return outcome | {
+        "rows": rows,
+        "extra_columns": reader.extra_columns,
+        "lines": reader.line_counts,
+        "sha256": sha256,
+    }
 
 
-def _batch_table(batch: CsvBatch, file: int) -> pa.Table:
+def combined_records(batch: CsvBatch, file: int) -> pa.Table:
+    """Return a batch's records, malformed ones included, as rows of `COMBINED_SCHEMA`."""
     count = batch.records.num_rows
+    nothing = pa.nulls(count, pa.string())
     columns = [
         pa.repeat(pa.scalar(file, pa.int32()), count),
         pa.array(batch.rows),
+        pa.array(np.subtract(batch.lines, batch.rows, dtype=np.int32, casting="same_kind")),
         *(batch.records.column(column) for column in STREAM_COLUMNS),
-        pa.nulls(count, pa.string()),
+        nothing,
+        nothing,
     ]
-    return pa.Table.from_arrays(columns, schema=COMBINED_SCHEMA)
+    well_formed = pa.Table.from_arrays(columns, schema=COMBINED_SCHEMA)
+    if not batch.malformed:
+        return well_formed
+    malformed = [
+        {
+            "file": file,
+            "row": record.row,
+            "line_offset": record.line - record.row,
+            "malformed_record": record.text,
+            "malformed_reason": record.reason,
+        }
+        for record in batch.malformed
+    ]
+    return pa.concat_tables([well_formed, pa.Table.from_pylist(malformed, schema=COMBINED_SCHEMA)])
 
 
-def _malformed_table(records: list[MalformedRecord], file: int) -> pa.Table:
-    return pa.Table.from_pylist(
-        [{"file": file, "row": record.row, "malformed_record": record.text} for record in records],
-        schema=COMBINED_SCHEMA,
-    )
-
-
-def _log_outcome(key: str, outcome: FileOutcome) -> None:
+def _log_outcome(where: str, outcome: FileOutcome) -> None:
     if outcome["reason"]:
-        logger.warning("%s: %s (%s)", key, outcome["disposition"], outcome["reason"])
+        logger.warning("%s: %s (%s)", where, outcome["disposition"], outcome["reason"])
     else:
-        logger.info("%s: %d rows", key, outcome["rows"])
+        logger.info("%s: %s", where, counted(outcome["rows"], "row"))
     if outcome["extra_columns"]:
-        logger.info("%s: ignored extra columns %s", key, ", ".join(outcome["extra_columns"]))
+        logger.info("%s: ignored extra columns %s", where, ", ".join(outcome["extra_columns"]))

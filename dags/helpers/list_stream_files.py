@@ -1,4 +1,4 @@
-"""Task list_stream_files: freezes, once for a run, which file versions it works on."""
+"""Task list_stream_files: fixes the list of file versions that the run works on."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from airflow.exceptions import AirflowSkipException
+from rich.filesize import decimal
 
-from helpers.aws import s3_client
-from helpers.config import (
-    SONG_COLUMNS,
-    SONGS_PREFIX,
+from helpers.aws.s3_objects import list_current_versions
+from helpers.contract.keys import run_key_of
+from helpers.contract.names import (
     STREAMS_PREFIX,
-    USER_COLUMNS,
-    USERS_PREFIX,
-    PipelineConfig,
+    is_csv,
 )
-from helpers.errors import BadInputError
-from helpers.manifest import Manifest, Part
-from helpers.run_key import manifest_key, run_key_of
-from helpers.s3_objects import ObjectVersion, list_current_versions, read_json, write_json_once
+from helpers.contract.records import SKIPPED, Manifest, Part
+from helpers.contract.settings import PipelineConfig
+from helpers.contract.wording import counted
+from helpers.notices.record_ending import record_ending
+from helpers.notices.sentences import ignored_sentence
+from helpers.run.source_files import list_catalogs
+from helpers.run.store import RunStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -30,59 +31,61 @@ logger = logging.getLogger(__name__)
 
 PART_BYTES = 256 * 1024**2
 PART_FILES = 1000
-# Airflow refuses to map over more than `core.max_map_length` (1,024) parts; larger runs get larger parts.
+# Airflow maps over at most `core.max_map_length` parts (default: 1,024). Larger runs get larger parts.
 MAX_PARTS = 1000
-CSV_SUFFIXES = (".csv", ".csv.gz")
 
 
 def list_stream_files(dag_run_id: str, config: PipelineConfig) -> list[Part]:
-    """Write the run's manifest, unless an earlier attempt did, and return references to its parts.
+    """Write the run's manifest, unless an earlier attempt wrote it, and return references to its parts.
 
     Raises:
         AirflowSkipException: there is no stream file.
-        BadInputError: there is no song or no user catalog.
+        CatalogError: there is no song or no user catalog.
     """
-    s3 = s3_client()
-    run_key = run_key_of(dag_run_id)
-    key = manifest_key(run_key)
-    manifest: Manifest | None = read_json(s3, config.archive_bucket, key)
-    if manifest is None:
-        manifest = write_json_once(s3, config.archive_bucket, key, freeze(s3, dag_run_id, config))
+    run = RunStore(run_key_of(dag_run_id), config)
+    try:
+        manifest = run.manifest_made_once(lambda: freeze(run.s3, dag_run_id, config))
+    except AirflowSkipException as skip:
+        record_ending(dag_run_id, "list_stream_files", SKIPPED, str(skip))
+        raise
     logger.info(
-        "Run %s works on %d stream files (%d bytes) in %d parts",
-        run_key,
-        len(manifest["streams"]),
-        sum(version["size"] for version in manifest["streams"]),
-        len(manifest["parts"]),
+        "Run %s works on %s (%s) in %s",
+        run.run_key,
+        counted(len(manifest["streams"]), "stream file"),
+        decimal(sum(version["size"] for version in manifest["streams"])),
+        counted(len(manifest["parts"]), "part"),
     )
-    return [Part(run_key=run_key, part=part) for part in range(len(manifest["parts"]))]
+    return [Part(run_key=run.run_key, part=part) for part in range(len(manifest["parts"]))]
 
 
 def freeze(s3: S3Client, dag_run_id: str, config: PipelineConfig) -> Manifest:
-    """List the current versions of stream files and catalogs as a manifest."""
+    """List the current versions of the stream files and catalogs as a manifest."""
     frozen_at = datetime.now(UTC).isoformat()
     listed = list_current_versions(s3, config.source_bucket, STREAMS_PREFIX)
-    streams = [version for version in listed if version["key"].endswith(CSV_SUFFIXES)]
+    streams = [version for version in listed if is_csv(version["key"])]
+    ignored = [version["key"] for version in listed if not is_csv(version["key"])]
     if not streams:
         raise AirflowSkipException(
-            f"No CSV file under s3://{config.source_bucket}/{STREAMS_PREFIX}: nothing to do."
+            f"No CSV file under s3://{config.source_bucket}/{STREAMS_PREFIX}: nothing to do. "
+            f"{ignored_sentence(ignored)}".rstrip()
         )
+    songs, users = list_catalogs(s3, config)
     return Manifest(
         run_key=run_key_of(dag_run_id),
         dag_run_id=dag_run_id,
         frozen_at=frozen_at,
         streams=streams,
-        songs=list_catalog(s3, config, SONGS_PREFIX, SONG_COLUMNS),
-        users=list_catalog(s3, config, USERS_PREFIX, USER_COLUMNS),
-        ignored_keys=[version["key"] for version in listed if not version["key"].endswith(CSV_SUFFIXES)],
+        songs=songs,
+        users=users,
+        ignored_keys=ignored,
         parts=group_into_parts([version["size"] for version in streams]),
     )
 
 
 def group_into_parts(sizes: Sequence[int], part_bytes: int = PART_BYTES) -> list[list[int]]:
-    """Group files, given by their sizes in bytes, into parts: lists of indexes in order.
+    """Group files, given by their sizes in bytes, into parts: lists of consecutive indexes.
 
-    A part holds about `part_bytes` and at most `PART_FILES` files; a larger file is a part of its own.
+    A part holds about `part_bytes` and at most `PART_FILES` files; a larger file is its own part.
     """
     part_bytes = max(part_bytes, 2 * sum(sizes) // MAX_PARTS)
     part_files = max(PART_FILES, 2 * len(sizes) // MAX_PARTS)
@@ -95,24 +98,3 @@ def group_into_parts(sizes: Sequence[int], part_bytes: int = PART_BYTES) -> list
         parts[-1].append(index)
         bytes_in_part += size
     return parts
-
-
-def list_catalog(
-    s3: S3Client, config: PipelineConfig, prefix: str, columns: Sequence[str]
-) -> list[ObjectVersion]:
-    """List the current versions of a catalog's files.
-
-    Raises:
-        BadInputError: there is none.
-    """
-    versions = [
-        version
-        for version in list_current_versions(s3, config.source_bucket, prefix)
-        if version["key"].endswith(CSV_SUFFIXES)
-    ]
-    if not versions:
-        raise BadInputError(
-            f"No CSV file under s3://{config.source_bucket}/{prefix}: upload the catalog "
-            f"(columns {', '.join(columns)}) and clear this task to go on. Nothing was moved."
-        )
-    return versions

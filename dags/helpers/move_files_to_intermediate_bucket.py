@@ -3,173 +3,214 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from airflow.exceptions import AirflowSkipException
+from airflow.exceptions import AirflowException, AirflowSkipException
 
-from helpers.archive_streams_data import carry_out_dispositions, files_report, totals_of, write_report
-from helpers.aws import s3_client
-from helpers.catalogs import write_songs, write_users
-from helpers.config import PipelineConfig
-from helpers.delete_intermediate_bucket_files import delete_run_objects
-from helpers.errors import BadInputError, ReconciliationError
-from helpers.manifest import (
-    CatalogSummary,
+from helpers.aws.s3_objects import ACCESS_DENIED, copy_object, list_sizes
+from helpers.contract.keys import input_prefix, quarantine_prefix, run_key_of
+from helpers.contract.records import (
+    ALL_LEFT,
+    NO_VALID_ROWS,
     FileOutcome,
     InputManifest,
     ListensSummary,
     Manifest,
     MovedInput,
-    read_manifest,
-    read_report,
+    RunReport,
+    ValidatedPart,
 )
-from helpers.run_key import input_prefix, part_key, run_key_of
-from helpers.s3_objects import copy_object, list_sizes, read_json, write_json
-from helpers.validate_csv_files import ValidatedPart
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+from helpers.contract.rejections import rejections, why_rejected
+from helpers.contract.settings import PipelineConfig
+from helpers.contract.wording import counted
+from helpers.errors import CatalogError, HandoverError, NoValidRowsError, StreamsDeniedError
+from helpers.ingest.catalogs import move_catalogs
+from helpers.ingest.id_forms import IdSample
+from helpers.run.checks import check_catalogs, check_files
+from helpers.run.dispositions import carry_out_dispositions
+from helpers.run.enforce_checks import enforce_checks
+from helpers.run.report import build_report, write_report
+from helpers.run.store import RunStore, read_last_report
 
 logger = logging.getLogger(__name__)
 
-NO_VALID_ROWS = "no_valid_rows"
+_PARTS_SAMPLED = 10
 
 
 def move_files_to_intermediate_bucket(
-    dag_run_id: str, validated: list[ValidatedPart], config: PipelineConfig
+    dag_run_id: str, validated: list[ValidatedPart], config: PipelineConfig, accept_checks: bool = False
 ) -> MovedInput:
-    """Check the parts and the catalogs, then put together what the Glue job reads, its manifest last.
+    """Check the parts and the catalogs, then move them to the Glue job's input prefix, the manifest last.
+
+    `accept_checks` records checks that would stop the run and lets the run continue. Files with only a header
+    continue like any other, because an hour without listens is normal.
 
     Raises:
-        BadInputError: a catalog cannot be used (nothing is touched), or no file has a valid row (all files
-            are moved to quarantine first).
-        ReconciliationError: the parts do not add up to the run's manifest.
-        AirflowSkipException: every file changed after it was listed; the next run takes them.
+        BadInputError: a catalog is unusable, a check stops the run, or the role may read no file (nothing is
+            changed); or no file has a valid row (all files with rows are moved to quarantine first).
+        HandoverError: the parts do not add up to the run's manifest.
+        AirflowSkipException: every file stays in the source because it changed after it was listed, or cannot
+            be read.
     """
-    s3 = s3_client()
-    run_key = run_key_of(dag_run_id)
-    if report := read_report(s3, config, run_key):
-        if report["status"] == NO_VALID_ROWS:
-            delete_run_objects(s3, config, run_key)
-            raise _no_valid_rows(report["files"], run_key, config)
-        logger.info("Run %s is complete; nothing to do", run_key)
-        return MovedInput(run_key=run_key, rows=report["totals"]["valid"])
-    manifest = read_manifest(s3, config, run_key)
-    outcomes = collect_outcomes(s3, config, manifest, validated)
+    run = RunStore(run_key_of(dag_run_id), config)
+    if report := run.report_if_complete():
+        if report["status"] in (NO_VALID_ROWS, ALL_LEFT):
+            run.delete_temporary_objects()
+            raise _why_ended(report, config)
+        return MovedInput(run_key=run.run_key, rows=report["totals"]["valid"])
+    manifest = run.manifest()
+    outcomes = collect_outcomes(run, manifest, validated)
+    _require_readable_files(config, manifest, outcomes)
     rows = sum(outcome["valid"] for outcome in outcomes)
-    songs, users = move_catalogs(s3, config, manifest)
+    ids = [IdSample(kind, sampled) for kind, sampled in _sampled_ids(run, validated).items()]
+    try:
+        songs, users = move_catalogs(run.s3, config, manifest, *ids)
+    except CatalogError as error:
+        # Who corrects the catalogs should learn of the other broken files now, not in the next run.
+        also = rejections(
+            (manifest["streams"][outcome["index"]]["key"], outcome)
+            for outcome in outcomes
+            if outcome["disposition"] != "left"
+        )
+        if not also:
+            raise
+        raise CatalogError(f"{error} Stream files to correct as well: {also}.") from error
     if not rows:
-        _end_without_valid_rows(s3, config, manifest, outcomes)
+        _end_unless_headers_only(run, manifest, outcomes)
+    last_report = read_last_report(run.s3, config)
+    checks = [
+        *check_files(manifest, outcomes, config, last_report),
+        *check_catalogs(manifest, {"songs": songs, "users": users}, config, last_report),
+        *(sample.check() for sample in ids),
+    ]
     input_manifest = InputManifest(
-        run_key=run_key,
+        run_key=run.run_key,
         frozen_at=manifest["frozen_at"],
-        listens=ListensSummary(objects=_move_listens(s3, config, manifest, validated), rows=rows),
+        listens=ListensSummary(objects=_move_listens(run, validated), rows=rows),
         songs=songs,
         users=users,
         outcomes=outcomes,
         reprocess_dates=[],
+        checks=enforce_checks(run, checks, accept_checks),
+        accept_checks=accept_checks,
+        newest_day_before=max(last_report["days"], default=None) if last_report else None,
     )
-    write_json(s3, config.intermediate_bucket, f"{input_prefix(run_key)}manifest.json", input_manifest)
-    logger.info("Moved %d listens, %d songs and %d users", rows, songs["rows"], users["rows"])
-    return MovedInput(run_key=run_key, rows=rows)
+    run.write_input_manifest(input_manifest)
+    logger.info(
+        "Moved %s, %s and %s",
+        counted(rows, "listen"),
+        counted(songs["rows"], "song"),
+        counted(users["rows"], "user"),
+    )
+    return MovedInput(run_key=run.run_key, rows=rows)
 
 
-def move_catalogs(
-    s3: S3Client, config: PipelineConfig, manifest: Manifest
-) -> tuple[CatalogSummary, CatalogSummary]:
-    """Move the frozen song and user catalogs, as typed Parquet, to where the Glue job reads.
-
-    Raises:
-        BadInputError: a catalog cannot be used; names file, column and reason.
-    """
-    prefix = input_prefix(manifest["run_key"])
-    songs = write_songs(s3, config, manifest["songs"], prefix)
-    return songs, write_users(s3, config, manifest["users"], prefix)
+def _sampled_ids(run: RunStore, validated: Sequence[ValidatedPart]) -> dict[str, set[str]]:
+    sampled: dict[str, set[str]] = {"track": set(), "user": set()}
+    for part in [part for part in validated if part["valid"]][:_PARTS_SAMPLED]:
+        ids = run.read_part("ids", part["part"]) or {}
+        for kind, of_kind in sampled.items():
+            of_kind.update(ids.get(f"{kind}_id", []))
+    return sampled
 
 
-def collect_outcomes(
-    s3: S3Client, config: PipelineConfig, manifest: Manifest, validated: list[ValidatedPart]
-) -> list[FileOutcome]:
+def collect_outcomes(run: RunStore, manifest: Manifest, validated: list[ValidatedPart]) -> list[FileOutcome]:
     """Return the outcome of every listed file, in the manifest's order.
 
     Raises:
-        ReconciliationError: a file is missing or there twice, or rows do not add up.
+        HandoverError: a file is missing or appears twice, or its rows do not add up.
     """
     outcomes: list[FileOutcome] = []
     for part in validated:
-        key = part_key(manifest["run_key"], "validated", part["part"], "json")
-        outcomes += read_json(s3, config.intermediate_bucket, key) or []
+        outcomes += run.read_part("validated", part["part"]) or []
     outcomes.sort(key=lambda outcome: outcome["index"])
     problem = _mismatch(manifest, validated, outcomes)
     if problem:
-        raise ReconciliationError(
-            f"{problem}. Nothing was moved; clear extract_and_combine_streams and what follows it."
+        raise HandoverError(
+            f"{problem}. Nothing was moved; clear extract_and_combine_streams and its downstream tasks."
         )
     return outcomes
 
 
 def _mismatch(manifest: Manifest, validated: list[ValidatedPart], outcomes: list[FileOutcome]) -> str | None:
     if [outcome["index"] for outcome in outcomes] != list(range(len(manifest["streams"]))):
-        return f"The parts tell of {len(outcomes)} files, the run's manifest of {len(manifest['streams'])}"
+        return f"The parts have {len(outcomes)} files, the run's manifest has {len(manifest['streams'])}"
     for outcome in outcomes:
+        key = manifest["streams"][outcome["index"]]["key"]
         if outcome["rows"] != outcome["valid"] + outcome["rejected"]:
-            key = manifest["streams"][outcome["index"]]["key"]
             counts = f"{outcome['valid']} valid + {outcome['rejected']} rejected"
             return f"{key}: {outcome['rows']} rows, but {counts}"
-    told, written = sum(part["valid"] for part in validated), sum(outcome["valid"] for outcome in outcomes)
-    return f"The tasks counted {told} valid rows, their objects say {written}" if told != written else None
+        lines = outcome["lines"]
+        if (
+            lines
+            and lines["total"] != lines["header"] + lines["blank"] + outcome["rows"] + lines["continuation"]
+        ):
+            return f"{key}: {outcome['rows']} rows do not account for its lines, {lines}"
+    counted_rows = sum(part["valid"] for part in validated)
+    written_rows = sum(outcome["valid"] for outcome in outcomes)
+    if counted_rows != written_rows:
+        return f"The tasks counted {counted_rows} valid rows, their objects have {written_rows}"
+    return None
 
 
-def _move_listens(
-    s3: S3Client, config: PipelineConfig, manifest: Manifest, validated: list[ValidatedPart]
-) -> list[str]:
-    bucket, run_key = config.intermediate_bucket, manifest["run_key"]
+def _move_listens(run: RunStore, validated: list[ValidatedPart]) -> list[str]:
+    bucket, prefix = run.config.intermediate_bucket, input_prefix(run.run_key)
     objects: list[str] = []
     for part in validated:
         if part["valid"]:
             name = f"listens/part-{part['part']:05d}.parquet"
-            source = part_key(run_key, "validated", part["part"], "parquet")
-            copy_object(s3, (bucket, source, None), (bucket, input_prefix(run_key) + name))
+            source = run.part_key("validated", part["part"], "parquet")
+            copy_object(run.s3, (bucket, source, None), (bucket, prefix + name))
             objects.append(name)
-    sizes = list_sizes(s3, bucket, input_prefix(run_key))
-    missing = [name for name in objects if not sizes.get(input_prefix(run_key) + name)]
+    sizes = list_sizes(run.s3, bucket, prefix)
+    missing = [name for name in objects if not sizes.get(prefix + name)]
     if missing:
-        raise ReconciliationError(f"Copies are missing under {input_prefix(run_key)}: {missing}")
+        raise HandoverError(f"Copies are missing under {prefix}: {missing}")
     return objects
 
 
-def _end_without_valid_rows(
-    s3: S3Client, config: PipelineConfig, manifest: Manifest, outcomes: list[FileOutcome]
-) -> None:
-    if all(outcome["disposition"] == "left" for outcome in outcomes):
-        raise AirflowSkipException("Every stream file changed after it was listed; the next run takes them.")
+def _require_readable_files(config: PipelineConfig, manifest: Manifest, outcomes: list[FileOutcome]) -> None:
+    denied = [outcome for outcome in outcomes if (outcome["reason"] or "").startswith(ACCESS_DENIED)]
+    if denied and all(outcome["disposition"] == "left" for outcome in outcomes):
+        first = manifest["streams"][denied[0]["index"]]["key"]
+        raise StreamsDeniedError(
+            f"No stream file could be read: access to {len(denied):,} of {counted(len(outcomes), 'file')} is "
+            f"denied, first s3://{config.source_bucket}/{first}. Nothing was moved. Check the role of the "
+            "connection aws_default, the files' ACL and their KMS key, then clear "
+            "extract_and_combine_streams and its downstream tasks."
+        )
+
+
+def _end_unless_headers_only(run: RunStore, manifest: Manifest, outcomes: list[FileOutcome]) -> None:
     outcomes = [
-        outcome | {"disposition": "quarantine", "reason": outcome["reason"] or "no valid row"}
-        if outcome["disposition"] == "archive"
+        outcome | {"disposition": "quarantine", "reason": f"no valid row: {why_rejected(outcome)}"}
+        if outcome["disposition"] == "archive" and outcome["rows"]
         else outcome
         for outcome in outcomes
     ]
-    destinations = carry_out_dispositions(s3, config, manifest, outcomes)
-    files = files_report(manifest, outcomes, destinations)
-    report = {
-        "run_key": manifest["run_key"],
-        "dag_run_id": manifest["dag_run_id"],
-        "frozen_at": manifest["frozen_at"],
-        "status": NO_VALID_ROWS,
-        "totals": totals_of(files),
-        "days": {},
-        "files": files,
-        "ignored_keys": manifest["ignored_keys"],
-    }
-    write_report(s3, config, manifest["run_key"], report)
-    delete_run_objects(s3, config, manifest["run_key"])
-    raise _no_valid_rows(files, manifest["run_key"], config)
+    dispositions = {outcome["disposition"] for outcome in outcomes}
+    if dispositions <= {"archive", "left"} and "archive" in dispositions:
+        return
+    destinations = carry_out_dispositions(run, manifest, outcomes)
+    status = NO_VALID_ROWS if "quarantine" in dispositions else ALL_LEFT
+    report = build_report(manifest, outcomes, destinations, status)
+    write_report(run, report)
+    run.delete_temporary_objects()
+    raise _why_ended(report, run.config)
 
 
-def _no_valid_rows(files: list[dict[str, object]], run_key: str, config: PipelineConfig) -> BadInputError:
-    reasons = "; ".join(f"{file['key']}: {file['reason']}" for file in files[:5] if file["reason"])
-    return BadInputError(
-        f"None of {len(files)} stream files has a valid row ({reasons}). They were moved to "
-        f"s3://{config.archive_bucket}/quarantine/{run_key}/ with the reasons; KPIs are unchanged. "
-        "Correct the files and upload them again; a new run takes them."
+def _why_ended(report: RunReport, config: PipelineConfig) -> AirflowException:
+    files = report["files"]
+    reasons = rejections((file["key"], file) for file in files)
+    if report["status"] == ALL_LEFT:
+        return AirflowSkipException(
+            f"No stream file was taken, {counted(len(files), 'file')} left in s3://{config.source_bucket} "
+            f"({reasons})."
+        )
+    none = "The only stream file has no" if len(files) == 1 else f"None of {len(files):,} stream files has a"
+    quarantine = f"s3://{config.archive_bucket}/{quarantine_prefix(report['run_key'])}"
+    return NoValidRowsError(
+        f"{none} valid row: {reasons}. Correct the files and upload them again; a new run takes them. "
+        f"{counted(report['totals']['quarantined'], 'file')} went to {quarantine} with the reasons; KPIs are "
+        "unchanged."
     )

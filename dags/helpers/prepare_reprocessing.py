@@ -1,55 +1,54 @@
-"""Task prepare_reprocessing: the input of a run that computes given days again, without new files."""
+"""Task prepare_reprocessing: prepares the input of a run that reprocesses given days without new files."""
 
 from __future__ import annotations
 
 import logging
 import re
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
-from helpers.aws import s3_client
-from helpers.config import SONG_COLUMNS, SONGS_PREFIX, USER_COLUMNS, USERS_PREFIX, PipelineConfig
-from helpers.errors import BadInputError
-from helpers.list_stream_files import list_catalog
-from helpers.manifest import InputManifest, ListensSummary, Manifest, MovedInput, read_report
-from helpers.move_files_to_intermediate_bucket import move_catalogs
-from helpers.run_key import history_prefix, input_prefix, manifest_key, run_key_of
-from helpers.s3_objects import list_sizes, read_json, write_json, write_json_once
+from helpers.aws.s3_objects import list_sizes
+from helpers.contract.keys import history_prefix, run_key_of
+from helpers.contract.records import InputManifest, ListensSummary, Manifest, MovedInput
+from helpers.contract.settings import PipelineConfig
+from helpers.errors import ReprocessDatesError
+from helpers.ingest.catalogs import move_catalogs
+from helpers.ingest.id_forms import IdSample
+from helpers.run.checks import check_catalogs
+from helpers.run.enforce_checks import enforce_checks
+from helpers.run.source_files import list_catalogs
+from helpers.run.store import RunStore, read_last_report
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 logger = logging.getLogger(__name__)
 
 
-def prepare_reprocessing(dag_run_id: str, reprocess_dates: str, config: PipelineConfig) -> MovedInput:
-    """Freeze and move today's catalogs for a run that computes `reprocess_dates` again from the history.
+def prepare_reprocessing(
+    dag_run_id: str, reprocess_dates: str, config: PipelineConfig, accept_checks: bool = False
+) -> MovedInput:
+    """Freeze and move the current catalogs for a run that reprocesses `reprocess_dates` from the history.
 
     Raises:
-        BadInputError: a date is none or has no history, or a catalog cannot be used; nothing is touched.
+        BadInputError: a date is invalid or has no history, a catalog is unusable, or a check of the catalogs
+            stops the run; nothing is changed.
     """
-    s3 = s3_client()
-    run_key = run_key_of(dag_run_id)
-    if read_report(s3, config, run_key):
-        logger.info("Run %s is complete; nothing to do", run_key)
+    run = RunStore(run_key_of(dag_run_id), config)
+    s3, run_key = run.s3, run.run_key
+    if run.report_if_complete():
         return MovedInput(run_key=run_key, rows=0)
     dates = parse_dates(reprocess_dates)
     without = [day for day in dates if not list_sizes(s3, config.archive_bucket, history_prefix(day))]
     if without:
-        raise BadInputError(
+        raise ReprocessDatesError(
             f"No listens of {', '.join(without)} are in s3://{config.archive_bucket}/listens/, so there is "
-            "nothing to compute again. Trigger a new run with days that have listens."
+            "nothing to reprocess. Trigger a new run with days that have listens."
         )
-    manifest: Manifest | None = read_json(s3, config.archive_bucket, manifest_key(run_key))
-    if manifest is None:
-        frozen = Manifest(
-            run_key=run_key,
-            dag_run_id=dag_run_id,
-            frozen_at=datetime.now(UTC).isoformat(),
-            streams=[],
-            songs=list_catalog(s3, config, SONGS_PREFIX, SONG_COLUMNS),
-            users=list_catalog(s3, config, USERS_PREFIX, USER_COLUMNS),
-            ignored_keys=[],
-            parts=[],
-        )
-        manifest = write_json_once(s3, config.archive_bucket, manifest_key(run_key), frozen)
-    songs, users = move_catalogs(s3, config, manifest)
+    manifest = run.manifest_made_once(lambda: freeze_catalogs(s3, dag_run_id, config))
+    songs, users = move_catalogs(s3, config, manifest, IdSample("track", ()), IdSample("user", ()))
+    last_report = read_last_report(s3, config)
+    checks = check_catalogs(manifest, {"songs": songs, "users": users}, config, last_report)
     input_manifest = InputManifest(
         run_key=run_key,
         frozen_at=manifest["frozen_at"],
@@ -58,17 +57,35 @@ def prepare_reprocessing(dag_run_id: str, reprocess_dates: str, config: Pipeline
         users=users,
         outcomes=[],
         reprocess_dates=dates,
+        checks=enforce_checks(run, checks, accept_checks),
+        accept_checks=accept_checks,
+        newest_day_before=None,
     )
-    write_json(s3, config.intermediate_bucket, f"{input_prefix(run_key)}manifest.json", input_manifest)
-    logger.info("Days to compute again: %s", ", ".join(dates))
+    run.write_input_manifest(input_manifest)
+    logger.info("Days to reprocess: %s", ", ".join(dates))
     return MovedInput(run_key=run_key, rows=0)
+
+
+def freeze_catalogs(s3: S3Client, dag_run_id: str, config: PipelineConfig) -> Manifest:
+    """List the current versions of the catalogs as a manifest without stream files."""
+    songs, users = list_catalogs(s3, config)
+    return Manifest(
+        run_key=run_key_of(dag_run_id),
+        dag_run_id=dag_run_id,
+        frozen_at=datetime.now(UTC).isoformat(),
+        streams=[],
+        songs=songs,
+        users=users,
+        ignored_keys=[],
+        parts=[],
+    )
 
 
 def parse_dates(text: str) -> list[str]:
     """Return the distinct days of a list such as `2024-06-25, 2024-06-26`, in order.
 
     Raises:
-        BadInputError: an element is not a calendar day in the form YYYY-MM-DD.
+        ReprocessDatesError: an element is not a calendar day in the form YYYY-MM-DD.
     """
     days = set()
     for element in re.split(r"[,\s]+", text.strip(", \t\n")):
@@ -78,7 +95,7 @@ def parse_dates(text: str) -> list[str]:
                 raise ValueError(element)
             days.add(day)
         except ValueError as error:
-            raise BadInputError(
+            raise ReprocessDatesError(
                 f"reprocess_dates has {element!r}, which is not a day in the form YYYY-MM-DD; "
                 "give days such as 2024-06-25,2024-06-26."
             ) from error

@@ -1,58 +1,84 @@
-"""Task sense_streaming_data: the doorbell that starts a run."""
+"""Task sense_streaming_data: waits for the first stream file of a run."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow.exceptions import AirflowSkipException
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 
-from helpers.config import STREAMS_PREFIX, PipelineConfig
-from helpers.errors import ConfigurationError
-from helpers.run_key import manifest_key, run_key_of
+from helpers.contract.keys import manifest_key, run_key_of
+from helpers.contract.names import STREAMS_PREFIX, is_csv
+from helpers.contract.records import SKIPPED
+from helpers.contract.settings import PipelineConfig
+from helpers.errors import ConfigurationError, RetryableError
+from helpers.notices.record_ending import record_ending
+from helpers.notices.sentences import ignored_sentence
 
 if TYPE_CHECKING:
     from airflow.utils.context import Context
 
 
 class StreamingDataSensor(S3KeySensor):
-    """Waits for a stream file, after a check that everything the run will need is there.
+    """Checks that all resources of the run exist, then waits for a stream file.
 
-    It rings at once in a run whose files were listed by an earlier attempt: they may be archived already.
+    If an earlier attempt already listed the run's files, it does not wait: they may be archived by now.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        """Watch for any stream file; the bucket comes from the settings when the task runs."""
-        super().__init__(bucket_key=f"{STREAMS_PREFIX}*.csv*", wildcard_match=True, **kwargs)
+        """Watch for any stream file; the bucket is read from the settings when the task runs."""
+        super().__init__(
+            bucket_key=f"{STREAMS_PREFIX}*", wildcard_match=True, check_fn=has_csv_file, **kwargs
+        )
 
     def execute(self, context: Context) -> Any:
         """Check the settings and resources, then poke.
 
         Raises:
             ConfigurationError: a setting, a bucket or the table is missing; the message names it.
+            AirflowSkipException: no stream file came in time; the message names the files that came instead.
         """
-        from helpers.aws import s3_client
-        from helpers.s3_objects import read_json
+        from helpers.aws.clients import s3_client
+        from helpers.aws.s3_objects import list_sizes, read_json
 
-        config = PipelineConfig.from_env()
+        config, s3 = PipelineConfig.from_env(), s3_client()
         check_resources(config)
         run_key = run_key_of(context["run_id"])
-        if read_json(s3_client(), config.archive_bucket, manifest_key(run_key)):
+        if read_json(s3, config.archive_bucket, manifest_key(run_key)):
             self.log.info("The files of run %s are listed already", run_key)
             return None
         self.bucket_name = config.source_bucket
         self.timeout = config.sensor_timeout_minutes * 60
-        return super().execute(context)
+        try:
+            return super().execute(context)
+        except AirflowSkipException as skip:
+            ignored = [key for key in list_sizes(s3, config.source_bucket, STREAMS_PREFIX) if not is_csv(key)]
+            reason = (
+                f"No CSV file came under s3://{config.source_bucket}/{STREAMS_PREFIX} within "
+                f"{config.sensor_timeout_minutes:g} minutes: nothing to do. "
+                f"{ignored_sentence(ignored)}".rstrip()
+            )
+            record_ending(context["run_id"], self.task_id, SKIPPED, reason)
+            raise AirflowSkipException(reason) from skip
+
+
+def has_csv_file(files: list[dict[str, Any]]) -> bool:
+    """Return whether any of the objects, as S3KeySensor describes them, is a CSV file."""
+    return any(is_csv(file["Key"]) for file in files)
 
 
 def check_resources(config: PipelineConfig) -> None:
-    """Check that the buckets and the table exist and may be used.
+    """Check that the buckets, the table and the Glue script exist and may be used.
 
     Raises:
-        ConfigurationError: one does not exist or access is denied; names the variable and the resource.
+        ConfigurationError: a resource does not exist or access is denied; the message names it and its
+            variable.
+        RetryableError: AWS failed in another way.
     """
     from botocore.exceptions import ClientError
 
-    from helpers.aws import dynamodb_client, s3_client
+    from helpers.aws.clients import dynamodb_client, s3_client
+    from helpers.aws.job_script import read_script
 
     s3, dynamodb = s3_client(), dynamodb_client()
     for variable, bucket in (
@@ -68,6 +94,7 @@ def check_resources(config: PipelineConfig) -> None:
         dynamodb.describe_table(TableName=config.kpi_table)
     except ClientError as error:
         raise _unusable(f"The table {config.kpi_table!r}", "KPI_TABLE_NAME", error) from error
+    read_script(s3, config)
 
 
 def _unusable(what: str, variable: str, error: Any) -> Exception:
@@ -81,4 +108,4 @@ def _unusable(what: str, variable: str, error: Any) -> Exception:
             f"{what}, named by {variable}, may not be used with these credentials (access denied). "
             "Check the connection aws_default and its role's policy."
         )
-    return RuntimeError(f"{what}, named by {variable}, could not be checked: {error}")
+    return RetryableError(f"{what}, named by {variable}, could not be checked: {error}")

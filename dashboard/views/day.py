@@ -10,16 +10,13 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.charts import ranked_bars
-from dashboard.source import open_table, plain, read_bounds, warn_of_incomplete
+from dashboard.source import open_table, read_bounds, show_freshness, warn_of_incomplete
+from dashboard.wording import days_between, listening_time, plain
+from helpers.contract.kpis import COMMON_KPIS, Kpi
 from include.kpis.model import COMPLETE, Day, DayKpis, GenreKpis
-from include.kpis.table import KpiTable, read_day, read_totals
+from include.kpis.table import KpiTable, read_day, read_overview
 
-HEADLINES = (
-    ("listen_count", "Listens", "", "Distinct listens of the day"),
-    ("unique_listeners", "Listeners", "", "Distinct users who listened"),
-    ("total_listening_time", "Listening time", " min", "Sum of the tracks' full lengths, in minutes"),
-    ("avg_listening_time_per_user", "Time per listener", " min", "Listening time / listeners, in minutes"),
-)
+SPARKLINE_DAYS = 30
 
 
 def show() -> None:
@@ -30,7 +27,7 @@ def show() -> None:
     day = read_day(table, chosen)
     if day is None:
         st.info(
-            f"There are no KPIs of {chosen}. The table has days from {first} to {last}: choose another one.",
+            f"There are no KPIs of {chosen}. The table has {days_between(first, last)}: choose another one.",
             icon=":material/event_busy:",
         )
         return
@@ -38,17 +35,20 @@ def show() -> None:
         warn_of_incomplete([day.date])
     if day.totals is None:
         return
+    show_freshness(
+        day.totals.computed_at,
+        f"this day was last computed then. The table has {days_between(first, last)}",
+    )
     _show_headlines(table, day.totals)
     genres, countries = st.columns(2)
     with genres.container(border=True, height="stretch"):
         _show_top_genres(day.totals)
     with countries.container(border=True, height="stretch"):
         _show_top_countries(day.totals)
-    all_genres, songs = st.columns([3, 2])
-    with all_genres.container(border=True, height="stretch"):
-        _show_all_genres(day)
-    with songs.container(border=True, height="stretch"):
+    with st.container(border=True):
         _show_songs(day)
+    with st.container(border=True):
+        _show_all_genres(day)
 
 
 def _choose_day(first: date, last: date) -> date:
@@ -69,30 +69,47 @@ def _choose_day(first: date, last: date) -> date:
 
 def _show_headlines(table: KpiTable, totals: DayKpis) -> None:
     day_before = totals.date - timedelta(days=1)
-    before = read_totals(table, day_before)
-    for column, (attribute, label, unit, meaning) in zip(st.columns(len(HEADLINES)), HEADLINES, strict=True):
-        now = getattr(totals, attribute)
-        change = now - getattr(before, attribute) if before else 0
+    days = read_overview(table, totals.date - timedelta(days=SPARKLINE_DAYS - 1), totals.date)
+    before = next((day for day in days if day.date == day_before), None)
+    for column, kpi in zip(st.columns(len(COMMON_KPIS)), COMMON_KPIS, strict=True):
+        now = getattr(totals, kpi.attribute)
+        change = now - getattr(before, kpi.attribute) if before else 0
         column.metric(
-            label,
-            f"{now:,}{unit}",
-            delta=_delta(change, now) if change else "no change" if before else f"no data on {day_before}",
-            delta_color="normal" if change else "off",
+            kpi.label,
+            _amount(kpi, now, now),
+            delta=_delta(kpi, change, now)
+            if change
+            else "no change"
+            if before
+            else f"no data on {day_before}",
+            # An increase is not better, so the color is neutral; the sign and the arrow show the direction.
+            delta_color="blue" if change else "off",
             delta_arrow="auto" if change else "off",
-            delta_description=f"against {day_before}" if before else None,
-            help=meaning,
+            help=kpi.meaning,
             border=True,
+            chart_data=[float(getattr(day, kpi.attribute)) for day in days] if len(days) > 1 else None,
+            chart_type="area",
         )
-    st.caption(
+    notes = [f"Changes are against {day_before}."] if before else []
+    if len(days) > 1:
+        notes.append(f"The small charts show the {len(days)} days with data since {days[0].date}.")
+    notes.append(
         f"{totals.unmatched_track_listens:,} listens of tracks and {totals.unmatched_user_listens:,} listens "
-        f"of users that are in no catalog. Computed {totals.computed_at:%Y-%m-%d %H:%M} UTC by run "
-        f"{plain(totals.run_key)}, version {totals.version}."
+        "of users that are in no catalog."
     )
+    st.caption(f"{' '.join(notes)} Computed by run {plain(totals.run_key)}, version {totals.version}.")
 
 
-def _delta(change: int | Decimal, now: int | Decimal) -> str:
+def _amount(kpi: Kpi, number: int | Decimal, beside: int | Decimal, *, signed: bool = False) -> str:
+    """Return a KPI's number; a time has the unit of the one beside it."""
+    if kpi.unit.startswith("minutes"):
+        return listening_time(Decimal(number), Decimal(beside), signed=signed)
+    return f"{number:+,}" if signed else f"{number:,}"
+
+
+def _delta(kpi: Kpi, change: int | Decimal, now: int | Decimal) -> str:
     before = now - change
-    return f"{change:+,}" + (f" ({change / before:+.1%})" if before else "")
+    return _amount(kpi, change, now, signed=True) + (f" ({change / before:+.1%})" if before else "")
 
 
 def _show_top_genres(totals: DayKpis) -> None:
@@ -136,12 +153,12 @@ def _show_all_genres(day: Day) -> None:
             "Genre": [genre.track_genre for genre in day.genres],
             "Listens": [genre.listen_count for genre in day.genres],
             "Listeners": [genre.unique_listeners for genre in day.genres],
-            "Listening time (min)": [float(genre.total_listening_time) for genre in day.genres],
+            "Listening time (h)": [float(genre.total_listening_time) / 60 for genre in day.genres],
             "Time per listener (min)": [float(genre.avg_listening_time_per_user) for genre in day.genres],
             "Top song": [_top_song(genre) for genre in day.genres],
         }
     )
-    whole, minutes = (
+    whole, decimals = (
         st.column_config.NumberColumn(format=format_) for format_ in ("localized", "accounting")
     )
     st.dataframe(
@@ -152,9 +169,10 @@ def _show_all_genres(day: Day) -> None:
         column_config={
             "Listens": whole,
             "Listeners": whole,
-            "Listening time (min)": minutes,
-            "Time per listener (min)": minutes,
+            "Listening time (h)": decimals,
+            "Time per listener (min)": decimals,
         },
+        placeholder="–",
         alt=f"KPIs of all genres on {day.date}",
     )
 
@@ -191,8 +209,9 @@ def _show_songs(day: Day) -> None:
     )
     frame["label"] = [f"{listens:,}" for listens in frame["Listens"]]
     chart = _bars(frame, "Song", f"Top songs of {genre.track_genre}")
-    st.altair_chart(chart, key="songs")
-    st.dataframe(
+    bars, names = st.columns(2)
+    bars.altair_chart(chart, key="songs")
+    names.dataframe(
         pd.DataFrame(
             {
                 "Rank": [song.rank for song in songs],

@@ -1,105 +1,209 @@
-"""Page Pipeline: what the runs did, from their reports."""
+"""Page Pipeline: every run with its state, the reason and the next command."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pandas as pd
 import streamlit as st
 
-from dashboard.charts import ranked_bars, stacked_rows
-from dashboard.source import NothingYetError, open_archive, plain
-from include.kpis.reports import Archive, RunReport, link, list_rejected_rows, read_reports
+from dashboard.charts import ranked_bars, rows_of_runs
+from dashboard.source import NothingYetError, how_to_fill, open_archive, show_freshness
+from dashboard.wording import ago, plain, size, took, when
+from helpers.contract.keys import quarantine_prefix
+from helpers.contract.wording import counted
+from include.kpis.next_commands import next_commands, redrive_command, run_command
+from include.kpis.problems import ReadError
+from include.kpis.reports import Archive, RunReport, link, list_rejected_rows
+from include.kpis.runs import Run, State, WaitingFile, list_waiting, read_runs
 
-KINDS = ("New", "Repeated", "Rejected")
+KINDS = ("New", "Rejected", "Repeated")
+MAX_CARDS = 4
+MAX_CHARTED = 12
+SHOWN_FILES = 3
+# Color and symbol of each state; the word stands beside them.
+LOOKS = {
+    State.COMPLETE: ("green", ":material/check_circle:"),
+    State.WARNED: ("orange", ":material/warning:"),
+    State.FAILED: ("red", ":material/cancel:"),
+    State.SKIPPED: ("gray", ":material/skip_next:"),
+    State.RUNNING: ("blue", ":material/sync:"),
+    State.UNFINISHED: ("violet", ":material/help:"),
+}
+STORED = (State.COMPLETE, State.WARNED)
 
 
 def show() -> None:
-    """Show the newest runs."""
+    """Show the newest runs and what waits for the next one."""
     title, picker = st.columns([5, 1], vertical_alignment="bottom")
     title.title("Pipeline")
     newest = picker.selectbox("Newest runs", [20, 50, 100, 200], key="newest")
     archive = open_archive()
-    reports, in_all = read_reports(archive, newest)
-    if not reports:
+    runs, in_all = read_runs(archive, newest)
+    stored = max((run.ended for run in runs if run.state in STORED and run.ended), default=None)
+    show_freshness(stored, "a run last stored KPIs then" if stored else "none of these runs stored KPIs")
+    shown = _show_what_to_do(runs, _read_waiting(archive, runs))
+    if not runs:
         raise NothingYetError(
-            f"The bucket {plain(archive.bucket)} has no run report yet: no run has ended. On local AWS "
-            "`make run` makes one; on AWS start a run of the DAG."
+            f"The bucket {plain(archive.bucket)} has no record of a run yet. "
+            f"{how_to_fill('makes a first run')}"
         )
-    st.caption(
-        f"Reports of {len(reports):,} of {in_all:,} runs, newest first. Rows = valid + rejected, valid "
-        "= new + repeated. A run's duration counts from when it listed its files."
-    )
-    _show_runs(reports)
-    rows, reasons = st.columns([3, 2])
-    with rows.container(border=True, height="stretch"):
-        _show_rows(reports)
-    with reasons.container(border=True, height="stretch"):
-        _show_reasons(reports)
+    _show_runs(runs, in_all)
+    reports = [run.report for run in runs if run.report]
+    if any(report.rows for report in reports):
+        rows, reasons = st.columns([3, 2])
+        with rows.container(border=True, height="stretch"):
+            _show_rows(reports)
+        with reasons.container(border=True, height="stretch"):
+            _show_reasons(reports)
     with st.container(border=True):
-        _show_quarantine(archive, reports)
+        _show_run(archive, runs, shown)
 
 
-def _show_runs(reports: Sequence[RunReport]) -> None:
+def _read_waiting(archive: Archive, runs: Sequence[Run]) -> list[WaitingFile]:
+    """Return the waiting files; say so if they cannot be read, since the runs can be shown without them."""
+    try:
+        waiting = list_waiting(archive, runs)
+    except ReadError as error:
+        st.caption(f"Files that wait for a run are not shown: {error}")
+        return []
+    if waiting is None:
+        st.caption("Files that wait for a run are not shown: SOURCE_BUCKET_NAME is not set.")
+        return []
+    return waiting
+
+
+def _show_what_to_do(runs: Sequence[Run], waiting: Sequence[WaitingFile]) -> list[Run]:
+    """Show what waits, and the runs since the last good one, with the next command; return these runs."""
+    since = next((index for index, run in enumerate(runs) if run.state in STORED), len(runs))
+    # The last run that stored its KPIs is among them if it has warnings.
+    newest = [run for run in runs[: since + 1] if run.state != State.COMPLETE]
+    shown = newest[:MAX_CARDS]
+    if waiting:
+        _show_waiting(waiting)
+    first_failed = next((run for run in shown if run.state == State.FAILED), None)
+    for number, run in enumerate(shown):
+        color, _ = LOOKS[run.state]
+        label = f":{color}-badge[{run.state}] {plain(run.dag_run_id)}"
+        is_open = number == 0 or run is first_failed
+        with st.container(border=True) if is_open else st.expander(label):
+            _show_card(run)
+    if len(newest) > len(shown):
+        st.caption(f"{counted(len(newest) - len(shown), 'older run')} without KPIs: see the table.")
+    if runs and not waiting and not newest:
+        st.success("The last run is complete, and no file waits.", icon=":material/check_circle:")
+    return shown
+
+
+def _show_waiting(waiting: Sequence[WaitingFile]) -> None:
+    names = ", ".join(plain(file.key) for file in waiting[:SHOWN_FILES])
+    more = f" and {len(waiting) - SHOWN_FILES:,} more" if len(waiting) > SHOWN_FILES else ""
+    oldest = waiting[0].arrived
+    with st.container(border=True):
+        st.badge("waiting", icon=":material/hourglass_empty:", color="blue")
+        st.markdown(
+            f"{counted(len(waiting), 'stream file')} ({size(sum(file.size for file in waiting))}) "
+            f"{'waits' if len(waiting) == 1 else 'wait'} for a run, the oldest since {when(oldest)} "
+            f"({ago(oldest, datetime.now(UTC))}): {names}{more}."
+        )
+        st.markdown("The next run takes them. To start one:")
+        st.code(run_command(), language="bash", wrap_lines=True)
+
+
+def _show_card(run: Run) -> None:
+    """Show how a run stands, why, and the next commands."""
+    color, icon = LOOKS[run.state]
+    st.badge(run.state, icon=icon, color=color)
+    verb, moment = ("ended", run.ended) if run.ended else ("began", run.at)
+    st.markdown(
+        f"**{plain(run.dag_run_id)}** {verb} {when(moment)}, {ago(moment, datetime.now(UTC))}"
+        + (f", in {plain(run.task_id)}." if run.task_id else ".")
+    )
+    if run.reason:
+        st.markdown(plain(run.reason))
+    if run.next_step:
+        more = f" More: `docs/runbook.md#{run.section}`" if run.section else ""
+        st.markdown(f"**What to do:** {plain(run.next_step)}{more}")
+    for choice in next_commands(run):
+        st.markdown(f"**Next command**, {choice.when}:")
+        st.code(choice.command, language="bash", wrap_lines=True)
+
+
+def _show_runs(runs: Sequence[Run], in_all: int) -> None:
+    st.subheader("Runs")
+    reports = [run.report for run in runs]
     frame = pd.DataFrame(
         {
-            "Began (UTC)": [report.frozen_at for report in reports],
-            "Ended": [_ending(report) for report in reports],
-            "Duration (s)": [report.duration.total_seconds() for report in reports],
-            "Files": [report.files for report in reports],
-            "Archived": [report.archived for report in reports],
-            "Quarantined": [report.quarantined for report in reports],
-            "Rows": [report.rows for report in reports],
-            "Valid": [report.valid for report in reports],
-            "Rejected": [report.rejected for report in reports],
-            "New": pd.array([report.new for report in reports], dtype="Int64"),
-            "Repeated": pd.array([report.repeated for report in reports], dtype="Int64"),
-            "Days touched": [_span(report) for report in reports],
-            "Run": [report.dag_run_id for report in reports],
+            "State": [[str(run.state)] for run in runs],
+            "Time (UTC)": [run.at for run in runs],
+            "Rows": _whole(report and report.rows for report in reports),
+            "New": _whole(report and report.new for report in reports),
+            "Repeated": _whole(report and report.repeated for report in reports),
+            "Rejected": _whole(report and report.rejected for report in reports),
+            "Files": _whole(run.files for run in runs),
+            "Quarantined": _whole(report and report.quarantined for report in reports),
+            "Duration": [took(report.duration) if report else None for report in reports],
+            "Days": [_span(report) if report else None for report in reports],
+            "Why": [run.reason or None for run in runs],
+            "Next command": [next((choice.command for choice in next_commands(run)), None) for run in runs],
+            "Run": [run.dag_run_id for run in runs],
         }
     )
-    counts = ("Files", "Archived", "Quarantined", "Rows", "Valid", "Rejected", "New", "Repeated")
+    counts = ("Rows", "New", "Repeated", "Rejected", "Files", "Quarantined")
     st.dataframe(
         frame,
         hide_index=True,
         key="runs",
         column_config={
+            "State": st.column_config.MultiselectColumn(
+                options=[str(state) for state in LOOKS], color=[color for color, _ in LOOKS.values()]
+            ),
+            "Time (UTC)": st.column_config.DatetimeColumn(
+                format="YYYY-MM-DD HH:mm",
+                timezone="UTC",
+                help="When the run listed its files; if it ended before that, when it ended.",
+            ),
             **{name: st.column_config.NumberColumn(format="localized") for name in counts},
-            "Began (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss", timezone="UTC"),
-            "Duration (s)": st.column_config.NumberColumn(format="%.1f"),
+            "Duration": st.column_config.TextColumn(help="From the listing of the files to the report."),
+            "Days": st.column_config.TextColumn(width="medium"),
+            "Why": st.column_config.TextColumn(width="large"),
         },
+        placeholder="–",
         alt="The newest runs",
+    )
+    st.caption(
+        f"{len(runs):,} of {counted(in_all, 'run')}, newest first. Rows = valid + rejected; valid = new + "
+        "repeated. A run is listed here once it has listed its files, failed or been skipped. While it waits "
+        "for a first file, only Airflow shows it. A failed run whose task was cleared stays failed until it "
+        "ends again."
     )
 
 
-def _ending(report: RunReport) -> str:
-    if report.reprocessed:
-        return "days computed again"
-    return "complete" if report.status == "complete" else "failed: no valid row"
+def _whole(numbers: object) -> pd.Series:
+    return pd.Series(list(numbers), dtype="Int64")  # type: ignore[call-overload]
 
 
 def _span(report: RunReport) -> str:
     if not report.days:
         return "none"
-    return (
-        str(report.days[0])
-        if len(report.days) == 1
-        else f"{len(report.days)}: {report.days[0]} to {report.days[-1]}"
-    )
+    if len(report.days) == 1:
+        return str(report.days[0])
+    return f"{report.days[0]} to {report.days[-1]} ({len(report.days)})"
 
 
 def _show_rows(reports: Sequence[RunReport]) -> None:
     frame = pd.DataFrame(
         [
-            {"Run": f"{report.frozen_at:%m-%d %H:%M:%S}", "Kind": kind, "Order": order, "Rows": rows}
-            for report in reversed(reports)
-            for order, (kind, rows) in enumerate(
-                zip(KINDS, (report.new or 0, report.repeated or 0, report.rejected), strict=True)
+            {"Run": f"{report.frozen_at:%m-%d %H:%M:%S}", "Kind": kind, "Rows": rows}
+            for report in [report for report in reports if report.rows][:MAX_CHARTED]
+            for kind, rows in zip(
+                KINDS, (report.new or 0, report.rejected, report.repeated or 0), strict=True
             )
         ]
     )
-    st.altair_chart(stacked_rows(frame, KINDS), key="rows")
+    st.altair_chart(rows_of_runs(frame, KINDS), key="rows")
 
 
 def _show_reasons(reports: Sequence[RunReport]) -> None:
@@ -117,13 +221,72 @@ def _show_reasons(reports: Sequence[RunReport]) -> None:
     st.altair_chart(chart, key="reasons")
 
 
-def _show_quarantine(archive: Archive, reports: Sequence[RunReport]) -> None:
-    st.subheader("Quarantine")
-    with_rejected = [report for report in reports if report.quarantined or report.rejected]
-    if not with_rejected:
-        st.info("These runs put nothing into quarantine.", icon=":material/check_circle:")
+def _show_run(archive: Archive, runs: Sequence[Run], shown: Sequence[Run]) -> None:
+    """Show all about the run that is chosen; how it stands only if the page does not show that above."""
+    st.subheader("One run in detail")
+    run = st.selectbox(
+        "Run",
+        runs,
+        index=next((index for index, run in enumerate(runs) if next_commands(run)), 0),
+        format_func=lambda run: f"{run.at:%Y-%m-%d %H:%M} · {run.state} · {run.dag_run_id}",
+        key="run",
+    )
+    if run not in shown:
+        _show_card(run)
+    if run.report is None:
+        st.info("This run wrote no report.", icon=":material/info:")
         return
-    report = st.selectbox("Run", with_rejected, format_func=lambda run: run.dag_run_id, key="run")
+    _show_counts(run.report)
+    if run.report.checks:
+        _show_checks(run.report)
+    _show_quarantine(archive, run.report)
+
+
+def _show_counts(report: RunReport) -> None:
+    if report.reprocessed:
+        st.markdown(f"Days reprocessed from the history, without new files: {_span(report)}.")
+        return
+    left = f" + {report.left:,} left in the source" if report.left else ""
+    st.markdown(
+        f"**Files:** {report.files:,} = {report.archived:,} archived + "
+        f"{report.quarantined:,} quarantined{left}  \n"
+        f"**Rows:** {report.rows:,} = {report.valid:,} valid + {report.rejected:,} rejected  \n"
+        f"**Valid rows:** {report.new or 0:,} new + {report.repeated or 0:,} repeated  \n"
+        f"**Days:** {_span(report)}"
+    )
+
+
+def _show_checks(report: RunReport) -> None:
+    st.markdown("**Checks to look at**")
+    rows = [
+        {
+            "Verdict": check.verdict,
+            "Check": check.name,
+            "Value": check.value,
+            "Limit": check.limit,
+            "Why": check.message,
+        }
+        for check in report.checks
+        if check.verdict != "passed"
+    ]
+    if not rows:
+        st.info("Every check of this run passed.", icon=":material/check_circle:")
+        return
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        key="checks",
+        placeholder="–",
+        alt="Checks that did not simply pass",
+    )
+
+
+def _show_quarantine(archive: Archive, report: RunReport) -> None:
+    """Show the files and rows that the run rejected."""
+    st.markdown("**Quarantine**")
+    if not report.quarantined and not report.rejected:
+        st.info("This run put nothing into quarantine.", icon=":material/check_circle:")
+        return
     files = [
         {"File": file.key, "Rows": file.rows, "Why": file.reason, "Download": link(archive, file.destination)}
         for file in report.quarantined_files
@@ -134,7 +297,7 @@ def _show_quarantine(archive: Archive, reports: Sequence[RunReport]) -> None:
         {
             "File": key.rpartition("/")[2],
             "Rows": rows if len(parts) == 1 else None,
-            "Why": "rejected rows of the other files; its column reason says why",
+            "Why": f"rejected rows of the other files: {report.why_rows}",
             "Download": link(archive, key),
         }
         for key in parts
@@ -148,11 +311,13 @@ def _show_quarantine(archive: Archive, reports: Sequence[RunReport]) -> None:
             "Rows": st.column_config.NumberColumn(format="localized"),
             "Download": st.column_config.LinkColumn(display_text="download"),
         },
+        placeholder="–",
         alt="What the run put into quarantine",
     )
     st.markdown(
-        f"Links are good for an hour. All of it: `s3://{archive.bucket}/quarantine/{report.run_key}/`  \n"
-        f"To correct it and bring it back: `make redrive RUN={report.run_key}`"
+        "Links are good for an hour. "
+        f"All of it: `s3://{archive.bucket}/{quarantine_prefix(report.run_key)}`  \n"
+        f"To fetch it and, once corrected, to bring it back: `{redrive_command(report.run_key)}`"
     )
 
 

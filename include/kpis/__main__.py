@@ -1,14 +1,15 @@
-"""Command line of the KPIs: `python -m include.kpis`, with tables for people, JSON and CSV for programs."""
+"""Command line of the KPIs: `python -m include.kpis`; tables for people, JSON and CSV for programs."""
 
 from __future__ import annotations
 
 import argparse
 import csv
 import dataclasses
+import difflib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -18,30 +19,39 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from helpers.contract.kpis import KPIS
+from helpers.contract.names import ALL_GENRES
 from include.kpis import table as kpis
-from include.kpis.model import ALL_GENRES, COMPLETE, KPIS, DayKpis, GenreKpis
+from include.kpis.model import COMPLETE, DayKpis, GenreKpis
 from include.kpis.problems import ReadError
 from include.kpis.table import KpiTable
 
 PROGRAM = "python -m include.kpis"
 _UNITS = {kpi.attribute: kpi.unit for kpi in KPIS if kpi.unit != kpi.label.lower()}
-_NUMBERS = ("listen_count", "unique_listeners", "total_listening_time", "avg_listening_time_per_user")
+_NUMBERS = tuple(kpi.attribute for kpi in KPIS if kpi.attribute != "genre_rank")
 _GENRE_COLUMNS = ("genre_rank", "track_genre", *_NUMBERS)
 
 
 class Answer(NamedTuple):
-    """Rows to print; `incomplete` are those of its days that a run is writing."""
+    """Rows to print.
+
+    Attributes:
+        incomplete: days among them that a run is writing.
+        missing: a sentence about the genres without a row; empty if all have one.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: Sequence[Any]
     incomplete: Sequence[date] = ()
+    missing: str = ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the answer and return the exit status: 0, or 1 with a sentence that says what to do."""
+    """Print the answer; return 0, or 1 with a sentence that gives the remedy."""
     arguments = _parser().parse_args(argv)
     try:
+        _require_order(arguments)
         answer: Answer = arguments.read(kpis.open_table(arguments.table), arguments)
     except ReadError as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -50,12 +60,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         _FORMATS[arguments.format](answer)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output, such as `head`, has enough; Python would complain once more at its end.
+        # The reader of the output, such as `head`, closed it. Python would report that once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if answer.incomplete:
         days = ", ".join(map(str, answer.incomplete))
         print(f"Being written by a run, so some numbers are older than others: {days}", file=sys.stderr)
+    if answer.missing:
+        print(answer.missing, file=sys.stderr)
     return 0
+
+
+def _require_order(arguments: argparse.Namespace) -> None:
+    if "first" in arguments and arguments.first > arguments.last:
+        raise ReadError(
+            f"--from {arguments.first} is after --to {arguments.last}. "
+            f"Swap them: --from {arguments.last} --to {arguments.first}"
+        )
 
 
 def _days(table: KpiTable, arguments: argparse.Namespace) -> Answer:
@@ -80,15 +100,19 @@ def _genre(table: KpiTable, arguments: argparse.Namespace) -> Answer:
 
 def _trend(table: KpiTable, arguments: argparse.Namespace) -> Answer:
     trend = kpis.read_trend(table, arguments.genre, arguments.first, arguments.last)
+    days = sorted({*(day.date for day in trend.days), *(point.date for point in trend.points)})
+    if not days:
+        raise ReadError(_no_days(table))
+    found = {point.track_genre for point in trend.points}
+    missing = ""
+    if without := [genre for genre in arguments.genre if genre not in found]:
+        span = f"from {days[0]} to {days[-1]}"
+        missing = f"No listens of {', '.join(without)} {span}. {_hint(table, days[-1], without)}"
     if not trend.points:
-        if not trend.days:
-            raise ReadError(_no_days(table))
-        raise ReadError(
-            f"No listens of {', '.join(arguments.genre)} from {trend.days[0].date} to {trend.days[-1].date}. "
-            f"`{PROGRAM} day {trend.days[-1].date}` lists the genres of a day."
-        )
+        raise ReadError(missing)
     columns = ("date", "track_genre", *_NUMBERS, "genre_rank", "status")
-    return Answer(f"Trend of {', '.join(arguments.genre)}", columns, trend.points, _incomplete(trend.days))
+    title = f"Trend of {', '.join(arguments.genre)}"
+    return Answer(title, columns, trend.points, _incomplete(trend.days), missing)
 
 
 def _songs(table: KpiTable, arguments: argparse.Namespace) -> Answer:
@@ -124,10 +148,19 @@ def _read_genre(table: KpiTable, day: date, genre: str) -> GenreKpis | DayKpis:
     if found is None:
         if kpis.read_totals(table, day) is None:
             raise ReadError(_no_such_day(table, day))
-        raise ReadError(
-            f"No listens of {genre!r} on {day}. `{PROGRAM} day {day}` lists the genres of that day."
-        )
+        raise ReadError(f"No listens of {genre!r} on {day}. {_hint(table, day, [genre])}")
     return found
+
+
+def _hint(table: KpiTable, day: date, genres: Iterable[str]) -> str:
+    """Name the day's genres with the most similar names, and the command that lists all genres."""
+    found = kpis.read_day(table, day)
+    names = {genre.track_genre.casefold(): genre.track_genre for genre in found.genres} if found else {}
+    near = [
+        repr(names[match]) for genre in genres for match in difflib.get_close_matches(genre.casefold(), names)
+    ]
+    nearest = f"Nearest names: {', '.join(dict.fromkeys(near))}. " if near else ""
+    return f"{nearest}`{PROGRAM} day {day}` lists the genres of that day."
 
 
 def _read_totals(table: KpiTable, day: date) -> DayKpis:
@@ -150,7 +183,7 @@ def _no_such_day(table: KpiTable, day: date) -> str:
 def _no_days(table: KpiTable) -> str:
     bounds = kpis.read_bounds(table)
     if bounds is None:
-        return f"The table {table.name} is empty: no run has stored KPIs yet. `make run` does, on local AWS."
+        return f"The table {table.name} is empty: no run has stored KPIs yet. On local AWS, `make run` does."
     return f"The table {table.name} has no day in that range. It has days from {bounds[0]} to {bounds[1]}."
 
 
@@ -159,7 +192,7 @@ def _incomplete(days: Sequence[Any]) -> list[date]:
 
 
 def _print_table(answer: Answer) -> None:
-    table = Table(title=answer.title, title_justify="left", box=box.ROUNDED, header_style="bold")
+    table = Table(title=_cell(answer.title), title_justify="left", box=box.ROUNDED, header_style="bold")
     numbers = {"rank", "genre_rank", "version", *_NUMBERS}
     for column in answer.columns:
         unit = f"\n({_UNITS[column]})" if column in _UNITS and column in _NUMBERS else ""
@@ -170,13 +203,16 @@ def _print_table(answer: Answer) -> None:
         table.add_row(*(_cell(getattr(row, column)) for column in answer.columns))
     console = Console(highlight=False)
     if not console.is_terminal:
-        # Nothing is cut off in a file.
+        # Output to a file is never truncated.
         console.width = 200
     console.print(table)
 
 
 def _print_json(answer: Answer) -> None:
-    rows = [dataclasses.asdict(row) for row in answer.rows]
+    rows = [
+        {column: getattr(row, column) for column in answer.columns} | dataclasses.asdict(row)
+        for row in answer.rows
+    ]
     print(json.dumps(rows, default=_of_json, ensure_ascii=False, indent=2))
 
 
@@ -187,7 +223,7 @@ def _print_csv(answer: Answer) -> None:
 
 
 def _cell(value: Any) -> Text:
-    """Names come from data: no markup, nothing that moves the cursor."""
+    """Return a cell's text without markup and control characters, because names come from data."""
     if isinstance(value, int):
         return Text(f"{value:,}")
     if isinstance(value, Decimal):
@@ -219,7 +255,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, read, arguments, meaning in (
-        ("days", _days, ("range",), "the days there are"),
+        ("days", _days, ("range",), "the days that have KPIs"),
         ("day", _day, ("date",), "all genres of a day, by rank"),
         ("genre", _genre, ("date", "genre"), "one genre on one day"),
         ("songs", _songs, ("date", "genre"), "top songs of a genre on a day"),

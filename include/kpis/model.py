@@ -1,31 +1,13 @@
-"""What the KPI table holds, typed. Fields are named after the table's attributes; times are minutes."""
+"""Typed contents of the KPI table. Fields have the names of the table's attributes; times are minutes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
-from typing import NamedTuple
 
-ALL_GENRES = "ALL_GENRES"
+from helpers.contract.kpis import KpiValues
+
 COMPLETE = "complete"
-
-
-class Kpi(NamedTuple):
-    """A number of the table: its attribute, what people call it, and its unit."""
-
-    attribute: str
-    label: str
-    unit: str
-
-
-KPIS = (
-    Kpi("listen_count", "Listens", "listens"),
-    Kpi("unique_listeners", "Listeners", "listeners"),
-    Kpi("total_listening_time", "Listening time", "minutes"),
-    Kpi("avg_listening_time_per_user", "Time per listener", "minutes per listener"),
-    Kpi("genre_rank", "Rank", "rank by listens"),
-)
 
 
 @dataclass(frozen=True)
@@ -58,16 +40,11 @@ class TopCountry:
     unique_listeners: int
 
 
-@dataclass(frozen=True)
-class Kpis:
+@dataclass(frozen=True, kw_only=True)
+class Kpis(KpiValues):
     """The KPIs of a genre, or of `ALL_GENRES`, on a UTC day.
 
     Attributes:
-        listen_count: listens.
-        unique_listeners: distinct users.
-        total_listening_time: minutes.
-        avg_listening_time_per_user: minutes per listener.
-        genre_rank: by listens among the day's genres; None for `Unknown` and for `ALL_GENRES`.
         status: the day's: `complete`, or `updating` while a run writes it, when some numbers are older.
         version: history objects that the day was computed from.
         computed_at: when Glue computed it, UTC.
@@ -76,25 +53,20 @@ class Kpis:
 
     date: date
     track_genre: str
-    listen_count: int
-    unique_listeners: int
-    total_listening_time: Decimal
-    avg_listening_time_per_user: Decimal
-    genre_rank: int | None
     status: str
     version: int
     computed_at: datetime
     run_key: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GenreKpis(Kpis):
     """A genre's KPIs with its top songs."""
 
     top_3_songs_per_genre: tuple[TopSong, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DayKpis(Kpis):
     """A day's totals over all genres.
 
@@ -111,7 +83,7 @@ class DayKpis(Kpis):
 
 @dataclass(frozen=True)
 class DayStatus:
-    """A day that the table has; see `Kpis.status`."""
+    """A day in the table; see `Kpis.status`."""
 
     date: date
     status: str
@@ -119,10 +91,10 @@ class DayStatus:
 
 @dataclass(frozen=True)
 class Day:
-    """All that the table has of a day.
+    """Everything that the table has for a day.
 
     Attributes:
-        genres: by rank, then those without one.
+        genres: ordered by rank, then those without a rank.
         totals: None while the day is written for the first time.
     """
 
@@ -134,7 +106,7 @@ class Day:
 
 @dataclass(frozen=True)
 class Trend:
-    """KPIs over a range of days, oldest first; `days` are those of the range that the table has."""
+    """KPIs over a range of days, oldest first; `days` lists the days in the table."""
 
     days: tuple[DayStatus, ...]
     points: tuple[Kpis, ...]

@@ -1,4 +1,4 @@
-"""Why AWS gave no answer, in a sentence with the remedy."""
+"""Explains in a sentence, with the remedy, why AWS did not answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 class ReadError(Exception):
-    """What was asked for cannot be read; the message says why and what to do."""
+    """The requested data cannot be read; the message gives the reason and the remedy."""
 
 
 SIGN_IN = (
@@ -46,14 +46,14 @@ _TOO_BUSY = frozenset(
 
 @contextmanager
 def explained(resource: str, variable: str) -> Iterator[None]:
-    """Turn what boto3 raises in the block into a sentence.
+    """Convert boto3's exceptions in the block into a sentence.
 
     Args:
-        resource: what is read, such as `table music_kpis_table`.
+        resource: the thing that is read, such as `table music_kpis_table`.
         variable: the environment variable that names it.
 
     Raises:
-        ReadError: boto3 raised something.
+        ReadError: boto3 raised an exception.
     """
     try:
         yield
@@ -62,7 +62,7 @@ def explained(resource: str, variable: str) -> Iterator[None]:
     except BotoCoreError as error:
         raise ReadError(_of_client(error)) from error
     except ValueError as error:
-        # What botocore makes of an AWS_ENDPOINT_URL that is no address.
+        # Botocore raises this for an AWS_ENDPOINT_URL that is not an address.
         if not str(error).startswith("Invalid endpoint"):
             raise
         raise ReadError(
@@ -84,7 +84,7 @@ def _of_client(error: BotoCoreError) -> str:
             f"AWS does not answer: {error}. Local AWS is started by `make run` or `make up`, and "
             "AWS_ENDPOINT_URL must name its port. For AWS leave AWS_ENDPOINT_URL out, and check the network."
         )
-    return f"AWS cannot be asked: {error}"
+    return f"AWS cannot be called: {error}"
 
 
 def _of_answer(error: ClientError, resource: str, variable: str) -> str:
@@ -99,9 +99,9 @@ def _of_answer(error: ClientError, resource: str, variable: str) -> str:
         return f"AWS does not accept these credentials ({code}). {SIGN_IN}"
     if code in _ACCESS_DENIED:
         return (
-            f"These credentials may not read the {resource}: {message}. README, section KPIs, says which "
-            "permissions reading takes."
+            f"These credentials may not read the {resource}: {message}. docs/kpis.md, section Rights, says "
+            "which permissions reading takes."
         )
     if code in _TOO_BUSY:
-        return f"The {resource} is asked too much at the moment ({code}). Try again in a minute."
+        return f"The {resource} gets too many requests at the moment ({code}). Try again in a minute."
     return f"AWS refuses to read the {resource}: {code}: {message}"

@@ -1,11 +1,10 @@
-"""The run reports in the archive bucket, and links to what a run put into quarantine."""
+"""The run reports in the archive bucket, and links to quarantined objects."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,16 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from helpers.contract.keys import rejected_rows_prefix
+from helpers.contract.rejections import rejections
 from include.kpis.problems import ReadError, explained
 from include.kpis.table import CLIENT_CONFIG
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
+
+    from helpers.contract import records
 
 BUCKET_VARIABLE = "ARCHIVE_BUCKET_NAME"
 LINK_SECONDS = 3600
@@ -26,7 +30,7 @@ MAX_CONNECTIONS = 8
 
 @dataclass(frozen=True)
 class QuarantinedFile:
-    """A stream file that was rejected as a whole: its key in the source and in the archive, rows and why."""
+    """A stream file that was rejected as a whole: its keys in source and archive, its rows and the reason."""
 
     key: str
     destination: str
@@ -35,18 +39,31 @@ class QuarantinedFile:
 
 
 @dataclass(frozen=True)
+class RunCheck:
+    """A check of a run: `verdict` is passed, warned or accepted; `message` gives the reason."""
+
+    name: str
+    value: float | None
+    limit: float | None
+    verdict: str
+    message: str
+
+
+@dataclass(frozen=True)
 class RunReport:
-    """What a run did; rows = valid + rejected, valid = new + repeated.
+    """A run's results; rows = valid + rejected, valid = new + repeated.
 
     Attributes:
-        status: `complete`, or `no_valid_rows` for a run that ended red because nothing was valid.
+        status: `complete`; `no_valid_rows` for a run that failed because no row was valid; `all_left` for a
+            run that was skipped because no file could be taken.
         frozen_at: when the run listed its files, UTC.
-        completed_at: when it wrote its report, its last step but one, UTC.
-        files, archived, quarantined, left: stream files, and what became of them.
+        completed_at: when it wrote its report, its second-to-last step, UTC.
+        files, archived, quarantined, left: number of stream files, and of those with each outcome.
         rows, valid, rejected: rows of the stream files.
-        new, repeated: valid rows that count, and those that counted before; None when none was valid.
+        new, repeated: valid rows that count, and those that were counted before; None if no row was valid.
         days: listen days that were computed.
-        reprocessed: whether it computed days again, without new files.
+        reprocessed: whether the run reprocessed days without new files.
+        why_rows: why rows of archived files were rejected; empty if none were.
     """
 
     run_key: str
@@ -67,10 +84,12 @@ class RunReport:
     days: tuple[date, ...]
     reprocessed: bool
     quarantined_files: tuple[QuarantinedFile, ...]
+    checks: tuple[RunCheck, ...]
+    why_rows: str
 
     @property
     def duration(self) -> timedelta:
-        """From the listing of the files to the report: without the wait for files."""
+        """Time from listing the files to writing the report, without the wait for files."""
         return self.completed_at - self.frozen_at
 
 
@@ -83,10 +102,10 @@ class Archive:
 
 
 def open_archive(bucket: str | None = None) -> Archive:
-    """Return the archive bucket of that name, else of ARCHIVE_BUCKET_NAME; reads nothing yet.
+    """Return the archive bucket of that name, or of ARCHIVE_BUCKET_NAME; makes no call yet.
 
     Raises:
-        ReadError: neither names one, or there is no region.
+        ReadError: neither names a bucket, or there is no region.
     """
     bucket = bucket or os.environ.get(BUCKET_VARIABLE, "").strip()
     if not bucket:
@@ -95,48 +114,24 @@ def open_archive(bucket: str | None = None) -> Archive:
             "reports, as in .env.example."
         )
     with explained(f"bucket {bucket}", BUCKET_VARIABLE):
-        # Links are signed in the way that all regions take.
+        # This signature version works in all regions.
         config = CLIENT_CONFIG.merge(Config(signature_version="s3v4"))
         return Archive(boto3.Session().client("s3", config=config), bucket)
 
 
-def read_reports(archive: Archive, newest: int) -> tuple[list[RunReport], int]:
-    """Return the newest run reports, newest first, and how many there are in all.
-
-    One call reads one report, and one lists those of about 500 runs.
-
-    Raises:
-        ReadError: the bucket cannot be read.
-    """
-    with explained(f"bucket {archive.bucket}", BUCKET_VARIABLE):
-        pages = archive.s3.get_paginator("list_objects_v2").paginate(Bucket=archive.bucket, Prefix="runs/")
-        found = [
-            (entry["LastModified"], entry["Key"])
-            for page in pages
-            for entry in page.get("Contents", [])
-            if entry["Key"].endswith("/report.json")
-        ]
-        keys = [key for _, key in sorted(found, reverse=True)[:newest]]
-        with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
-            reports = list(pool.map(lambda key: _read_report(archive, key), keys))
-    return sorted(reports, key=lambda report: report.completed_at, reverse=True), len(found)
-
-
 def list_rejected_rows(archive: Archive, report: RunReport) -> list[str]:
-    """Return the keys of the CSV files with the rejected rows of a run's other files.
+    """Return the keys of the CSV files with the rejected rows of a run's accepted files.
 
     Raises:
         ReadError: the bucket cannot be read.
     """
-    prefix = f"quarantine/{report.run_key}/rejected_rows/"
     with explained(f"bucket {archive.bucket}", BUCKET_VARIABLE):
-        pages = archive.s3.get_paginator("list_objects_v2").paginate(Bucket=archive.bucket, Prefix=prefix)
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-    return [key for key in keys if key.endswith(".csv")]
+        found = list(list_objects(archive.s3, archive.bucket, rejected_rows_prefix(report.run_key)))
+    return [entry["Key"] for entry in found if entry["Key"].endswith(".csv")]
 
 
 def link(archive: Archive, key: str) -> str:
-    """Return an address from which a browser can download the object for an hour.
+    """Return an address at which a browser can download the object for an hour.
 
     Raises:
         ReadError: there are no credentials to sign it with.
@@ -147,24 +142,49 @@ def link(archive: Archive, key: str) -> str:
         )
 
 
-def _read_report(archive: Archive, key: str) -> RunReport:
-    report = json.loads(archive.s3.get_object(Bucket=archive.bucket, Key=key)["Body"].read())
-    totals: dict[str, Any] = report["totals"]
+def list_objects(s3: S3Client, bucket: str, prefix: str) -> Iterator[ObjectTypeDef]:
+    """Yield the objects under the prefix as S3 lists them; boto3's errors are left to the caller."""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        yield from page.get("Contents", [])
+
+
+def read_json(archive: Archive, key: str) -> Any:
+    """Return the decoded JSON object of that key; boto3's errors are left to the caller."""
+    return json.loads(archive.s3.get_object(Bucket=archive.bucket, Key=key)["Body"].read())
+
+
+def read_report(archive: Archive, key: str) -> RunReport:
+    """Return the run report of that key; boto3's errors are left to the caller."""
+    report: records.RunReport = read_json(archive, key)
+    totals = report["totals"]
     return RunReport(
         run_key=report["run_key"],
         dag_run_id=report["dag_run_id"],
         status=report["status"],
         frozen_at=datetime.fromisoformat(report["frozen_at"]),
         completed_at=datetime.fromisoformat(report["completed_at"]),
-        **{name: totals[name] for name in ("files", "archived", "quarantined", "left")},
-        **{name: totals[name] for name in ("rows", "valid", "rejected", "rejected_by_reason")},
+        files=totals["files"],
+        archived=totals["archived"],
+        quarantined=totals["quarantined"],
+        left=totals["left"],
+        rows=totals["rows"],
+        valid=totals["valid"],
+        rejected=totals["rejected"],
+        rejected_by_reason=totals["rejected_by_reason"],
         new=totals.get("new"),
         repeated=totals.get("repeated"),
         days=tuple(date.fromisoformat(day) for day in sorted(report["days"])),
         reprocessed=bool(report.get("reprocess_dates")),
         quarantined_files=tuple(
-            QuarantinedFile(file["key"], file["destination"], file["rows"], file["reason"] or "")
+            QuarantinedFile(file["key"], file["destination"] or "", file["rows"], file["reason"] or "")
             for file in report["files"]
             if file["disposition"] == "quarantine"
+        ),
+        checks=tuple(
+            RunCheck(check["name"], check["value"], check["limit"], check["verdict"], check["message"])
+            for check in report.get("checks", [])
+        ),
+        why_rows=rejections(
+            (file["key"], file) for file in report["files"] if file["disposition"] == "archive"
         ),
     )

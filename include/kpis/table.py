@@ -1,11 +1,12 @@
-"""The access patterns of the KPI table, by its keys and its index: what an answer costs is what it holds.
+"""Access patterns of the KPI table. Each uses its keys or index, so a query reads only the items it returns.
 
     table = open_table()
     read_day(table, date(2024, 6, 25))                          # all genres of a day, ranked, and its totals
     read_genre(table, date(2024, 6, 25), "pop")                 # one genre and day, with its top songs
     read_trend(table, ["pop", ALL_GENRES], date(2024, 6, 1), date(2024, 6, 30))
     read_totals(table, date(2024, 6, 25))                       # totals, top genres and countries of a day
-    read_days(table)                                            # the days there are
+    read_overview(table, date(2024, 6, 1), date(2024, 6, 30))   # the same of each day of a range
+    read_days(table)                                            # all days that have KPIs
 
 Every function raises `problems.ReadError` when the table cannot be read.
 """
@@ -23,8 +24,9 @@ import boto3
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.config import Config
 
+from helpers.contract.kpis import kpi_values
+from helpers.contract.names import ALL_GENRES, KPI_INDEX
 from include.kpis.model import (
-    ALL_GENRES,
     Day,
     DayKpis,
     DayStatus,
@@ -42,9 +44,8 @@ if TYPE_CHECKING:
 
 TABLE_VARIABLE = "KPI_TABLE_NAME"
 DEFAULT_TABLE = "music_kpis_table"
-INDEX = "track_genre-date-index"
 
-# Whoever waits for an answer wants to know soon that none will come.
+# A user who waits for an answer should soon learn that none will come.
 CLIENT_CONFIG = Config(
     connect_timeout=3,
     read_timeout=20,
@@ -61,14 +62,14 @@ class KpiTable:
 
 
 def open_table(name: str | None = None) -> KpiTable:
-    """Return the table of that name, else of KPI_TABLE_NAME, else `music_kpis_table`; reads nothing yet."""
+    """Return the table of that name, or of KPI_TABLE_NAME, or `music_kpis_table`; makes no call yet."""
     name = name or os.environ.get(TABLE_VARIABLE, "").strip() or DEFAULT_TABLE
     with explained(f"table {name}", TABLE_VARIABLE):
         return KpiTable(boto3.Session().client("dynamodb", config=CLIENT_CONFIG), name)
 
 
 def read_genre(table: KpiTable, day: date, genre: str) -> GenreKpis | None:
-    """Return the KPIs and top songs of a genre on a day, or None without listens."""
+    """Return a genre's KPIs and top songs on a day, or None if it has no listens."""
     item = _get(table, day, genre)
     if item is None:
         return None
@@ -77,13 +78,13 @@ def read_genre(table: KpiTable, day: date, genre: str) -> GenreKpis | None:
 
 
 def read_totals(table: KpiTable, day: date) -> DayKpis | None:
-    """Return the day's totals with its top genres and countries, or None if the table has none (yet)."""
+    """Return the day's totals with its top genres and countries, or None if the table has none yet."""
     item = _get(table, day, ALL_GENRES)
     return _day_kpis(item) if item else None
 
 
 def read_day(table: KpiTable, day: date) -> Day | None:
-    """Return all of a day, or None if the table does not have it."""
+    """Return everything about a day, or None if the table does not have it."""
     items = list(_query(table, "#date = :date", {":date": day.isoformat()}))
     if not items:
         return None
@@ -95,14 +96,14 @@ def read_day(table: KpiTable, day: date) -> Day | None:
 
 
 def read_trend(table: KpiTable, genres: Sequence[str], first: date, last: date) -> Trend:
-    """Return the KPIs of genres (`ALL_GENRES` is one) from the day `first` to the day `last`."""
+    """Return the KPIs of genres (including `ALL_GENRES`) from the day `first` to the day `last`."""
     totals = list(_query_genre(table, ALL_GENRES, first, last))
     statuses = {item["date"]: _status(item) for item in totals}
     points = []
     for genre in dict.fromkeys(genres):
         own = genre == ALL_GENRES
         for item in totals if own else _query_genre(table, genre, first, last):
-            # Totals without numbers: the day is being written for the first time.
+            # Totals without numbers belong to a day that is being written for the first time.
             if "listen_count" in item:
                 points.append(Kpis(**_kpis(item, statuses.get(item["date"], _status({})))))
     points.sort(key=lambda point: point.date)
@@ -110,14 +111,20 @@ def read_trend(table: KpiTable, genres: Sequence[str], first: date, last: date) 
     return Trend(tuple(days), tuple(points))
 
 
+def read_overview(table: KpiTable, first: date, last: date) -> list[DayKpis]:
+    """Return the totals of the days from `first` to `last`, in order; a day without totals is left out."""
+    days = (_day_kpis(item) for item in _query_genre(table, ALL_GENRES, first, last))
+    return [day for day in days if day]
+
+
 def read_days(table: KpiTable, first: date = date.min, last: date = date.max) -> list[DayStatus]:
-    """Return the days that the table has from `first` to `last`, in order."""
+    """Return the table's days from `first` to `last`, in order."""
     items = _query_genre(table, ALL_GENRES, first, last)
     return [DayStatus(date.fromisoformat(item["date"]), _status(item)) for item in items]
 
 
 def read_bounds(table: KpiTable) -> tuple[date, date] | None:
-    """Return the first and the last day of the table, in two reads however many there are; None if empty."""
+    """Return the first and last day of the table, always in two reads; None if it is empty."""
     ends = [
         next(_query_genre(table, ALL_GENRES, date.min, date.max, forward=forward, limit=1), None)
         for forward in (True, False)
@@ -146,7 +153,7 @@ def _query_genre(
         table,
         "#track_genre = :genre AND #date BETWEEN :first AND :last",
         {":genre": genre, ":first": first.isoformat(), ":last": last.isoformat()},
-        IndexName=INDEX,
+        IndexName=KPI_INDEX,
         ScanIndexForward=forward,
         ExpressionAttributeNames={"#date": "date", "#track_genre": "track_genre"},
         PaginationConfig={"PageSize": limit, "MaxItems": limit},
@@ -172,11 +179,7 @@ def _kpis(item: dict[str, Any], status: str) -> dict[str, Any]:
     return {
         "date": date.fromisoformat(item["date"]),
         "track_genre": item["track_genre"],
-        "listen_count": int(item["listen_count"]),
-        "unique_listeners": int(item["unique_listeners"]),
-        "total_listening_time": item["total_listening_time"],
-        "avg_listening_time_per_user": item["avg_listening_time_per_user"],
-        "genre_rank": int(item["genre_rank"]) if "genre_rank" in item else None,
+        **kpi_values(item),
         "status": status,
         "version": int(item["version"]),
         "computed_at": datetime.fromisoformat(item["computed_at"]),
@@ -204,7 +207,7 @@ def _day_kpis(item: dict[str, Any]) -> DayKpis | None:
 
 
 def _status(totals: dict[str, Any]) -> str:
-    """A day whose totals are not there is not known to be whole."""
+    """Return the day's status; a day without totals may be incomplete, so it counts as being updated."""
     return str(totals.get("status", "updating"))
 
 

@@ -1,1 +1,1 @@
-"""AWS on this machine: moto's server, with a Glue that really runs its jobs."""
+"""AWS on this machine: moto's server, extended by a Glue that really runs its jobs."""

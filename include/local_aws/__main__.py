@@ -7,7 +7,7 @@ from include.local_aws.server import PortTakenError, serve
 
 
 def main() -> int:
-    """Run the command given on the command line and return its exit status."""
+    """Run the given command and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m include.local_aws", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
     serve_parser = commands.add_parser(

@@ -1,8 +1,8 @@
-"""An archive of Spark's classes, loaded and verified ahead: a JVM that starts from it saves seconds.
+"""An archive of preloaded, verified Spark classes; a JVM that starts from it saves seconds.
 
 ``python -m include.local_aws.class_archive`` writes it into the Python environment, for the Spark there and
-the Java that Spark finds; run it again after Java changed. Java's Flight Recorder crashed with an archive
-(17.0.15): to record, remove it, and write it again afterwards. See
+the Java that Spark finds. Run it again after a change of Java. Java's Flight Recorder crashed with an archive
+(17.0.15): remove the archive before recording, and write it again afterwards. See
 https://docs.oracle.com/en/java/javase/17/vm/class-data-sharing.html
 """
 
@@ -28,17 +28,17 @@ class ClassArchiveError(RuntimeError):
 
 
 def write() -> None:
-    """Write the archive of the classes that ``warm_up`` uses, in place of those that are there.
+    """Write the archive of the classes that ``warm_up`` loads, and replace existing archives.
 
     Raises:
-        ClassArchiveError: If it was not written; there is none then.
-        JavaNotFoundError: If there is no Java for Spark.
+        ClassArchiveError: it could not be written; no archive is left.
+        JavaNotFoundError: there is no Java for Spark.
     """
     java_home = find_java_home()
     archive = class_archive_of(java_home)
     for old in archive.parent.glob("spark-classes-*"):
         old.unlink()
-    # Not every Java brings an archive of its own classes, and without it the other cannot be written.
+    # Some Java builds lack the base archive of their own classes, which this archive needs.
     base = archive.with_name(f"{archive.stem}-base{archive.suffix}")
     unfinished = archive.with_name(f"{archive.name}.unfinished")
     _run([str(Path(java_home, "bin", "java")), "-Xshare:dump", f"-XX:SharedArchiveFile={base}"], os.environ)
@@ -63,7 +63,7 @@ def write() -> None:
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> str:
-    """Run the command and return the end of what it printed."""
+    """Run the command and return the end of its output."""
     process = subprocess.Popen(
         command,
         env=environment,
@@ -79,7 +79,7 @@ def _run(command: list[str], environment: Mapping[str, str]) -> str:
     except subprocess.TimeoutExpired:
         raise ClassArchiveError(f"{command[0]} did not end within {_LONGEST_SECONDS} seconds.") from None
     finally:
-        # Its group holds the JVM too, which outlives a script that was killed.
+        # The process group includes the JVM, which survives a killed script.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

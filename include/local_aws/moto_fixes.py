@@ -1,20 +1,24 @@
-"""Where moto 5.2.5 differs from AWS in ways that the pipeline would notice.
+"""Fixes the differences between moto 5.2.5 and AWS that the pipeline would notice.
+
+moto behaves like this:
 
 - S3 and DynamoDB check a condition and write in two steps, which two threads can interleave.
-- ``CopySourceIfMatch`` of CopyObject and UploadPartCopy is ignored, as are ``IfMatch`` and ``IfNoneMatch`` of
-  CopyObject.
-- An ``ETag`` in DeleteObjects is ignored, ``IfMatch="*"`` of DeleteObject matches nothing.
-- CopyObject takes a source of any size, BatchWriteItem any number of items.
+- ``CopySourceIfMatch`` of CopyObject and UploadPartCopy is ignored, and so are ``IfMatch`` and
+  ``IfNoneMatch`` of CopyObject.
+- An ``ETag`` in DeleteObjects is ignored; ``IfMatch="*"`` of DeleteObject matches nothing.
+- Keys of objects may have any length.
+- In a versioned bucket, a listing by folders shows folders whose objects were all deleted.
+- CopyObject accepts a source of any size, BatchWriteItem any number of items.
 - Query reads and sorts the whole table: seconds with a year of KPIs in it.
-- A transaction copies its table with all items, once for each item that it writes: minutes with a year in it.
-- The inline policies of a role made by CloudFormation are no JSON, so they cannot be read or enforced, and
-  have a null where the template has a statement only under a condition.
-- ``?`` in a policy, which stands for one character, breaks the check.
+- A transaction copies its table with all items for each item that it writes: minutes with a year of KPIs.
+- The inline policies of a role created by CloudFormation are not JSON, so they cannot be read or enforced.
+  They have a null for each conditional statement.
+- Deleting a stack deletes resources with ``RetainExceptOnCreate``.
+- A bucket created by CloudFormation has no versioning, even if its template requests it.
 """
 
 import copy
 import json
-import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -30,21 +34,25 @@ from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
 from moto.dynamodb.responses import DynamoHandler
-from moto.iam.access_control import IAMPolicyStatement
 from moto.iam.models import Role
-from moto.s3.exceptions import MissingKey, PreconditionFailed, S3ClientError
-from moto.s3.models import FakeKey
+from moto.s3.exceptions import MissingKey, PreconditionFailed, S3AccessDeniedError, S3ClientError
+from moto.s3.models import FakeBucket, FakeDeleteMarker, FakeKey, S3Backend
 from moto.s3.responses import S3Response
 from werkzeug.datastructures import Headers
 
 MAX_COPY_BYTES = 5 * 1024**3
 MAX_BATCH_ITEMS = 25
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+MAX_KEY_BYTES = 1024
 
 _Method = Callable[..., Any]
 
 
 def install() -> None:
-    """Mend moto in this process."""
+    """Fix moto in this process."""
+    # Importing it requests an AWS session, so the server must first have dropped the user's credentials.
+    from moto.cloudformation.parsing import ResourceMap
+
     s3_writes, dynamodb = threading.RLock(), threading.RLock()
     fixes: list[tuple[Any, str, Callable[[_Method], _Method]]] = [
         (
@@ -59,12 +67,15 @@ def install() -> None:
         (S3Response, "_key_response_delete", _locked_by(s3_writes)),
         (S3Response, "_key_response_post", _locked_by(s3_writes)),
         (S3Response, "_key_response_put", _locked_by(s3_writes)),
+        (S3Response, "_key_response", _refuse_long_keys),
+        (S3Backend, "list_objects", _without_deleted_objects),
         (DynamoHandler, "batch_write_item", _checked_by(_check_batch_size)),
         (DynamoHandler, "call_action", _locked_by(dynamodb)),
         (DynamoDBBackend, "transact_write_items", _undone_from_a_shallow_copy),
         (Table, "query", _within_its_partition),
         (Role, "put_policy", _put_policy_as_json),
-        (IAMPolicyStatement, "_match", _match_wildcards),
+        (ResourceMap, "delete", _keep_what_is_retained),
+        (FakeBucket, "create_from_cloudformation_json", _with_versions),
     ]
     for owner, name, fix in fixes:
         setattr(owner, name, fix(getattr(owner, name)))
@@ -82,8 +93,28 @@ def _locked_by(lock: threading.RLock) -> Callable[[_Method], _Method]:
     return fix
 
 
+def _refuse_long_keys(key_response: _Method) -> _Method:
+    @wraps(key_response)
+    def refused(self: S3Response, *args: Any) -> Any:
+        if len(self.parse_key_name().encode()) > MAX_KEY_BYTES:
+            raise S3ClientError("KeyTooLongError", "Your key is too long")
+        return key_response(self, *args)
+
+    return refused
+
+
+def _without_deleted_objects(list_objects: _Method) -> _Method:
+    @wraps(list_objects)
+    def list_present_objects(self: S3Backend, bucket: FakeBucket, *args: Any, **kwargs: Any) -> Any:
+        view: Any = copy.copy(bucket)
+        view.keys = {name: key for name, key in bucket.keys.items() if not isinstance(key, FakeDeleteMarker)}
+        return list_objects(self, view, *args, **kwargs)
+
+    return list_present_objects
+
+
 def _within_its_partition(query: _Method) -> _Method:
-    """Let a query see only its partition, of the table or of an index that has the table's keys reversed."""
+    """Limit a query to its partition, of the table or of an index with the table's keys reversed."""
     parameters = signature(query)
 
     @wraps(query)
@@ -105,7 +136,7 @@ def _within_its_partition(query: _Method) -> _Method:
 
 
 def _undone_from_a_shallow_copy(transact: _Method) -> _Method:
-    """Let a transaction keep for its undoing only which items there were, and those that it updates."""
+    """Let a transaction remember, for its rollback, only the existing items and those that it updates."""
 
     @wraps(transact)
     def transact_write_items(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
@@ -119,7 +150,7 @@ def _undone_from_a_shallow_copy(transact: _Method) -> _Method:
                 )
             return states[table.name]
 
-        # Whoever calls holds the lock of DynamoDB, so nobody else copies a table meanwhile.
+        # The caller holds DynamoDB's lock, so no other thread copies a table meanwhile.
         Table.__deepcopy__ = state_of  # type: ignore[attr-defined]
         try:
             transact(self, transact_items)
@@ -133,7 +164,7 @@ def _state(table: Table, updated: list[dict[str, Any]]) -> Table:
     state = copy.copy(table)
     items: Any = {key: dict(entry) if table.has_range_key else entry for key, entry in table.items.items()}
     state.items = defaultdict(dict, items)
-    # Puts and deletions exchange items, updates change them.
+    # Puts and deletions replace items; updates change them in place.
     for key in updated:
         holder: Any = state.items
         name = DynamoType(key[table.hash_key_attr])
@@ -204,7 +235,7 @@ def _accept_any_etag(response: S3Response) -> None:
     if response.headers.get("If-Match") == "*":
         found = response.backend.get_object(response.bucket_name, response.parse_key_name())
         if found is not None:
-            response.headers = Headers(response.headers)  # those of the request cannot be set
+            response.headers = Headers(response.headers)  # the request's headers cannot be changed
             response.headers["If-Match"] = found.etag
 
 
@@ -237,6 +268,11 @@ def _delete_matching_keys(delete_keys: _Method) -> _Method:
 
 
 def _refusal(response: S3Response, bucket_name: str, entry: dict[str, str]) -> S3ClientError | None:
+    response.data["Action"] = "DeleteObjectVersion" if "VersionId" in entry else "DeleteObject"
+    try:
+        response._authenticate_and_authorize_s3_action(bucket_name, entry["Key"])
+    except S3AccessDeniedError as error:
+        return error
     if "ETag" not in entry:
         return None
     found = response.backend.get_object(bucket_name, entry["Key"])
@@ -256,12 +292,26 @@ def _put_policy_as_json(put_policy: _Method) -> _Method:
     return put_policy_as_json
 
 
-def _match_wildcards(match: _Method) -> _Method:
-    @wraps(match)
-    def match_wildcards(pattern: str, text: str) -> re.Match[str] | None:
-        return re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), text)
+def _keep_what_is_retained(delete: _Method) -> _Method:
+    @wraps(delete)
+    def delete_others(self: Any) -> None:
+        for resource in self._resource_json_map.values():
+            if resource.get("DeletionPolicy") == "RetainExceptOnCreate":
+                resource["DeletionPolicy"] = "Retain"
+        delete(self)
 
-    return staticmethod(match_wildcards)
+    return delete_others
+
+
+def _with_versions(create: _Method) -> _Method:
+    @wraps(create)
+    def create_with_versions(name: str, definition: Any, *args: Any, **kwargs: Any) -> FakeBucket:
+        bucket: FakeBucket = create(name, definition, *args, **kwargs)
+        versioning = definition.get("Properties", {}).get("VersioningConfiguration", {})
+        bucket.versioning_status = versioning.get("Status")
+        return bucket
+
+    return create_with_versions
 
 
 def _matches(expected: str, etag: str) -> bool:

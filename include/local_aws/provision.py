@@ -1,7 +1,8 @@
 """Deploys ``include/stack.yaml`` to local AWS.
 
-Left out there: the bucket policies, which refuse what does not come by TLS, and local AWS has none; the
-e-mail subscription and the alarm, since local AWS sends no mail and evaluates no alarms.
+It leaves out three kinds of resources. The bucket policies refuse requests without TLS, which local AWS does
+not have. Local AWS sends no mail and evaluates no alarms, so the e-mail subscription and the alarm are
+useless.
 """
 
 from collections.abc import Mapping
@@ -30,20 +31,26 @@ class _TemplateLoader(yaml.SafeLoader):
 _TemplateLoader.add_multi_constructor("", yaml_tag_constructor)  # type: ignore[no-untyped-call]
 
 
+def read_template() -> dict[str, Any]:
+    """Return ``include/stack.yaml`` with its short tags expanded: ``{"Ref": ...}``."""
+    template: dict[str, Any] = yaml.load(_TEMPLATE.read_text(), Loader=_TemplateLoader)
+    return template
+
+
 def provision(endpoint_url: str, parameters: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Create the pipeline's buckets, table, roles and topic in local AWS; what is there already stays.
+    """Create the pipeline's buckets, table, roles and topic in local AWS; existing ones are kept.
 
     Args:
-        endpoint_url: Address of local AWS, such as ``http://127.0.0.1:5555``.
-        parameters: Parameters of a stack that is not there yet; the others have the template's defaults.
+        endpoint_url: address of local AWS, such as ``http://127.0.0.1:5555``.
+        parameters: parameters of a new stack; the others have the template's defaults.
 
     Returns:
         The stack's outputs under the names of the pipeline's environment variables, such as
         ``SOURCE_BUCKET_NAME``.
 
     Raises:
-        botocore.exceptions.EndpointConnectionError: If local AWS is not up.
-        ValueError: If the stack is there with other parameters.
+        botocore.exceptions.EndpointConnectionError: local AWS is not running.
+        ValueError: the stack exists with other parameters.
     """
     session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)
     options: dict[str, Any] = {"endpoint_url": endpoint_url, "config": Config(proxies={})}
@@ -75,16 +82,16 @@ def _deploy(cloudformation: "CloudFormationClient", template: str, parameters: M
         raise ValueError(
             f"moto cannot change the parameters of the stack {STACK_NAME}: start a new local AWS."
         )
-    # moto would make resources anew where AWS answers that there is nothing to update.
+    # moto would create the resources again; AWS answers that there is nothing to update.
     deployed: Any = cloudformation.get_template(StackName=STACK_NAME)["TemplateBody"]
     if deployed != template:
         cloudformation.update_stack(**request)
 
 
 def _apply_what_moto_leaves_out(cloudformation: "CloudFormationClient", s3: Any, dynamodb: Any) -> None:
-    resources = yaml.load(_TEMPLATE.read_text(), Loader=_TemplateLoader)["Resources"]
+    resources = read_template()["Resources"]
     for resource in cloudformation.describe_stack_resources(StackName=STACK_NAME)["StackResources"]:
-        if "LogicalResourceId" not in resource:  # of a type that moto does not know
+        if "LogicalResourceId" not in resource:  # moto does not support its type
             continue
         properties = resources[resource["LogicalResourceId"]].get("Properties", {})
         name = resource["PhysicalResourceId"]
@@ -98,7 +105,6 @@ def _apply_what_moto_leaves_out(cloudformation: "CloudFormationClient", s3: Any,
 
 
 def _complete_bucket(s3: Any, bucket: str, properties: dict[str, Any]) -> None:
-    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=properties["VersioningConfiguration"])
     s3.put_public_access_block(
         Bucket=bucket, PublicAccessBlockConfiguration=properties["PublicAccessBlockConfiguration"]
     )

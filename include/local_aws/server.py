@@ -14,11 +14,11 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import make_server
 
-from include.local_aws import glue, moto_fixes
+from include.local_aws import authorization, glue, moto_fixes
 
 
 class PortTakenError(OSError):
-    """Another program listens on the port that local AWS was to use."""
+    """Another program listens on the port of local AWS."""
 
 
 class _QuietRequestHandler(MotoRequestHandler):
@@ -27,21 +27,22 @@ class _QuietRequestHandler(MotoRequestHandler):
 
 
 def serve(host: str, port: int, *, verbose: bool = False) -> None:
-    """Serve local AWS on ``host:port`` until SIGINT or SIGTERM, then end the job runs that still go on.
+    """Serve local AWS on ``host:port`` until SIGINT or SIGTERM, then end the remaining job runs.
 
     Args:
-        host: Address to listen on.
-        port: Port to listen on; 0 takes a free one. The address is printed once the server is up.
-        verbose: Log a line per request.
+        host: address to listen on.
+        port: port to listen on; 0 chooses a free one. The address is printed once the server is up.
+        verbose: log a line per request.
 
     Raises:
-        PortTakenError: If something else listens on the port.
+        PortTakenError: another program listens on the port.
     """
     listener = _listen(host, port)
     port = listener.getsockname()[1]
     _forget_user_credentials()
     endpoint_url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     moto_fixes.install()
+    authorization.install()
     glue.install(endpoint_url)
 
     signals: list[int] = []
@@ -57,10 +58,10 @@ def serve(host: str, port: int, *, verbose: bool = False) -> None:
     )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"Local AWS is up at {endpoint_url}", flush=True)
-    # A signal that another thread takes does not end a wait of this one, which alone runs the handlers.
+    # A signal that another thread receives does not end a wait of this thread, which alone runs the handlers.
     while not signals:
         time.sleep(0.2)
-    # The server goes on until they have ended: a run that is in the middle of a request needs its answer.
+    # The server keeps running until they have ended, because a run may be waiting for an answer.
     glue.end_all_runs()
     server.shutdown()
     listener.close()
@@ -78,7 +79,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _forget_user_credentials() -> None:
-    # The server and the jobs it starts must never act with, or fail over, an AWS profile of the user.
+    # The server and its jobs must never use, or fall back to, an AWS profile of the user.
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ["AWS_CONFIG_FILE"] = os.devnull

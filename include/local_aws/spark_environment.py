@@ -1,4 +1,4 @@
-"""The environment in which local AWS starts a PySpark script."""
+"""The environment of a PySpark script that local AWS starts."""
 
 import hashlib
 import os
@@ -10,7 +10,15 @@ from pathlib import Path
 from include.local_aws.java import find_java_home
 
 CLASS_ARCHIVES = Path(sys.prefix)
-# A job on Glue sees neither the modules nor the Spark of the machine that started it.
+# The first option selects the collector for throughput. The others restrict the optimizing compiler, which
+# takes cores from the tasks, to very hot code.
+_JVM_OPTIONS = (
+    "-XX:+UseParallelGC",
+    "-XX:Tier4InvocationThreshold=100000",
+    "-XX:Tier4CompileThreshold=300000",
+    "-XX:Tier4BackEdgeThreshold=800000",
+)
+# A job on Glue does not see the modules or the Spark of the machine that started it.
 _LEFT_OUT = (
     "PYTHONPATH",
     "SPARK_HOME",
@@ -23,8 +31,8 @@ _LEFT_OUT = (
 
 
 def class_archive_of(java_home: str) -> Path:
-    """Return where ``class_archive`` keeps the archive of Spark's classes for this Java."""
-    # Of this build: with one of another, Java would not even use the archive of its own classes.
+    """Return the path of ``class_archive``'s archive of Spark's classes for this Java."""
+    # The name includes Java's build: given an archive of another build, Java would not even use its own.
     release = Path(java_home, "release")
     java = java_home.encode() + (release.read_bytes() if release.exists() else b"")
     return CLASS_ARCHIVES / f"spark-classes-{hashlib.sha256(java).hexdigest()[:12]}.jsa"
@@ -33,22 +41,22 @@ def class_archive_of(java_home: str) -> Path:
 def spark_environment(
     directory: Path, settings: Mapping[str, str], java_options: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Return the environment of a PySpark script that keeps its files in ``directory`` and shows no progress.
+    """Return the environment of a PySpark script that keeps its files in ``directory``.
 
-    The script starts from the archive of Spark's classes, if there is one.
+    The script shows no progress and starts from the archive of Spark's classes, if there is one.
 
     Args:
-        directory: Takes the settings as ``spark.conf`` and, in ``tmp``, the temporary files.
-        settings: Spark's properties beside those that make it stay on this machine.
-        java_options: Options of the driver's JVM beside those for temporary files and for the archive.
+        directory: receives the settings as ``spark.conf`` and the temporary files in ``tmp``.
+        settings: Spark's properties, besides those that keep it on this machine.
+        java_options: options of the driver's JVM, besides those for temporary files and the archive.
 
     Raises:
-        JavaNotFoundError: If there is no Java for Spark.
+        JavaNotFoundError: there is no Java for Spark.
     """
     java_home = find_java_home()
     scratch = directory / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
-    options = [f"-Djava.io.tmpdir={scratch}", "-XX:-UsePerfData"]
+    options = [f"-Djava.io.tmpdir={scratch}", "-XX:-UsePerfData", *_JVM_OPTIONS]
     if (archive := class_archive_of(java_home)).exists():
         options.append(f"-XX:SharedArchiveFile={archive}")
     properties = {
@@ -58,7 +66,7 @@ def spark_environment(
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.warehouse.dir": (scratch / "warehouse").as_uri(),
-        # Without this, files get .crc companions, which would be brought to S3.
+        # Otherwise each file gets a .crc companion, which would be uploaded to S3.
         "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
         **settings,
     }
@@ -66,7 +74,8 @@ def spark_environment(
     properties_file.write_text("".join(f"{key} {value}\n" for key, value in properties.items()))
     return {name: value for name, value in os.environ.items() if name not in _LEFT_OUT} | {
         "JAVA_HOME": java_home,
-        # Not in SPARK_CONF_DIR: it would be on the class path, where an archive allows no folder with files.
+        # Not in SPARK_CONF_DIR: it would be on the class path, and an archive allows no folder with files
+        # there.
         "PYSPARK_SUBMIT_ARGS": shlex.join(["--properties-file", str(properties_file), "pyspark-shell"]),
         "SPARK_LOCAL_DIRS": str(scratch),
         "SPARK_LOCAL_IP": "127.0.0.1",

@@ -1,4 +1,4 @@
-"""A script that does a little of what Spark jobs commonly do, so that the classes for it get loaded."""
+"""A script that exercises common Spark operations, so their classes get loaded."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def warm_up(folder: Path) -> int:
-    """Use Spark a little in ``folder``, then end it; return the exit code of its JVM."""
+    """Use Spark briefly in ``folder``, then end it; return the exit code of its JVM."""
     from pyspark.sql import SparkSession, Window
     from pyspark.sql import functions as F
 
@@ -32,7 +32,7 @@ def warm_up(folder: Path) -> int:
 
     java: Any = spark.sparkContext._gateway
     spark.stop()
-    # PySpark leaves the JVM behind, which writes an archive of its classes when it ends by itself.
+    # PySpark leaves the JVM running; it writes the archive of its classes when it ends by itself.
     java.proc.stdin.close()
     return int(java.proc.wait())
 

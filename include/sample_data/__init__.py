@@ -1,8 +1,8 @@
-"""Sample data in the shape of a real delivery, with everything planted in it that goes wrong in real life.
+"""Sample data in the shape of a real delivery, with the faults of real data planted in it.
 
-`write_sample_data` writes `streams/*.csv`, `songs/songs.csv` and `users/users.csv`, and returns what it
-planted, so that a test or a reader can compare what the pipeline made of it. The same seed and sizes
-give the same bytes. `python -m include.sample_data OUT_DIR` does the same from the command line.
+`write_sample_data` writes `streams/*.csv`, `songs/songs.csv` and `users/users.csv`. It returns what it
+planted, so a test or a reader can compare that with the pipeline's results. The same seed and sizes give the
+same bytes. `python -m include.sample_data OUT_DIR` does the same from the command line.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ MIN_USERS = 10
 
 @dataclass(frozen=True)
 class SampleData:
-    """What a sample holds; `planted.json` in its folder says the same.
+    """The contents of a sample; `planted.json` in its folder has the same.
 
     Attributes:
-        stream_files: the files in `streams/`, in the order of their numbers.
-        days: listen day (`YYYY-MM-DD`) to its totals over all files but the misnamed one: what the
-            pipeline must find.
+        stream_files: the files in `streams/`, ordered by number.
+        days: listen day (`YYYY-MM-DD`) to its totals over all files except the misnamed one. The pipeline
+            must find these.
         song_rows: rows of `songs.csv`; a track under two genres has two.
-        tracks_not_in_catalog: tracks that are listened to but have no row in `songs.csv`.
+        tracks_not_in_catalog: tracks with listens but without a row in `songs.csv`.
         tracks_with_two_genres: tracks with two rows in `songs.csv`.
         user_rows: rows of `users.csv`.
     """
@@ -66,17 +66,17 @@ class SampleData:
 
     @property
     def accepted_files(self) -> tuple[StreamFile, ...]:
-        """The files with the right columns: all but the misnamed one."""
+        """The files with the right columns: all except the misnamed one."""
         return tuple(file for file in self.stream_files if file.kind != "misnamed")
 
     @property
     def late_file(self) -> StreamFile:
-        """The file that comes after those of later days, with listens of the first day."""
+        """The file with listens of the first day that comes after files of later days."""
         return next(file for file in self.stream_files if file.kind == "late")
 
     @property
     def misnamed_file(self) -> StreamFile:
-        """The file whose `listen_time` column has another name; the pipeline quarantines it."""
+        """The file with a misnamed `listen_time` column; the pipeline quarantines it."""
         return next(file for file in self.stream_files if file.kind == "misnamed")
 
     @property
@@ -91,7 +91,7 @@ class SampleData:
 
     @property
     def repeated_rows(self) -> int:
-        """Rows whose listen another row of an accepted file already has."""
+        """Rows whose listen already appears in another row of an accepted file."""
         return sum(file.repeated_rows for file in self.accepted_files)
 
     @property
@@ -112,17 +112,17 @@ def write_sample_data(
     """Write a sample into `out_dir` and return what was planted.
 
     Args:
-        out_dir: is made when missing. A folder that an earlier call wrote is written anew; any other
-            folder that is not empty is refused, so real data is never overwritten.
-        listens: data rows over all stream files, broken and repeated ones included.
-        days: listen days, from 2024-06-25 on.
-        tracks: tracks that can be listened to; about 0.5% of them are not in `songs.csv`.
+        out_dir: created if missing. A folder that an earlier call wrote is overwritten. Any other folder that
+            is not empty is refused, so real data is never overwritten.
+        listens: data rows over all stream files, including broken and repeated ones.
+        days: number of listen days, from 2024-06-25 on.
+        tracks: number of tracks with listens; about 0.5% of them are not in `songs.csv`.
         users: rows of `users.csv`; about 1% of the listens are by users who are not in it.
         seed: the same seed and sizes give the same bytes.
 
     Raises:
-        ValueError: a size is too small for what is planted. The message names it and its minimum.
-        FileExistsError: `out_dir` is a file, or holds something that this function did not write.
+        ValueError: a size is too small for the planted faults. The message names it and its minimum.
+        FileExistsError: `out_dir` is a file, or holds files that this function did not write.
     """
     for name, value, minimum in (
         ("days", days, MIN_DAYS),
@@ -136,7 +136,7 @@ def write_sample_data(
 
     root = Path(out_dir)
     _prepare(root)
-    # One generator each, so that the catalogs stay the same when only the number of listens changes.
+    # Each file kind has its own generator, so a different number of listens leaves the catalogs the same.
     for_tracks, for_users, for_streams = np.random.default_rng(seed).spawn(3)
     catalog = make_tracks(for_tracks, tracks)
     song_rows = write_songs(root / "songs" / "songs.csv", catalog, for_tracks)
@@ -161,14 +161,14 @@ def _prepare(root: Path) -> None:
     ours = (root / PLANTED_FILE).is_file()
     if root.is_dir() and not ours and any(root.iterdir()):
         raise FileExistsError(
-            f"The folder {root} is not empty and has no {PLANTED_FILE}, so it is no sample written by this "
-            "program and is left as it is. Name a new or empty folder."
+            f"The folder {root} is not empty and has no {PLANTED_FILE}, so this program did not write "
+            "it, and it was not changed. Name a new or empty folder."
         )
     for name in ("streams", "songs", "users"):
         (root / name).mkdir(parents=True, exist_ok=True)
     for stale in (root / "streams").glob("streams[0-9]*.csv"):
         stale.unlink()
-    # Written before the data, so that a sample whose writing was interrupted can be written again.
+    # Written before the data, so an interrupted sample can be written again.
     _write_planted(root, {})
 
 

@@ -11,7 +11,7 @@ from include.sample_data import SampleData, write_sample_data
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write a sample and print what was planted; the exit code is 0, or 2 for a wrong argument."""
+    """Write a sample and print what was planted; return 0, or 2 for a wrong argument."""
     parser = argparse.ArgumentParser(
         prog="python -m include.sample_data",
         description="Write sample stream, song and user files in the shape of a real delivery.",

@@ -1,4 +1,4 @@
-"""The two catalogs, with the names, scripts and gaps that real ones have. All names are made up."""
+"""The two catalogs, with the names, scripts and gaps of real ones. All names are invented."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _MOODS = (
     "velvet",
 )
 _FORMS = ("chant", "drift", "groove", "hush", "pulse", "strum")
-# 19 x 6 = 114, as many as a real catalog has.
+# 19 x 6 = 114, the number of genres in a real catalog.
 GENRES = tuple(f"{mood}-{form}" for mood in _MOODS for form in _FORMS)
 
 _SYLLABLES = (
@@ -110,7 +110,7 @@ OTHER_SCRIPTS = (
 COUNTRIES = ("United States", "Brazil", "Germany", "India", "Japan", "Mexico", "Nigeria", "Côte d'Ivoire")
 COUNTRY_WEIGHTS = (30, 18, 14, 12, 10, 8, 6, 2)
 
-# By rank and not at random: the most popular tracks, which the KPIs name, show each of these.
+# By rank instead of at random: the most popular tracks, which appear in the KPIs, show each of these.
 RANK_WITHOUT_NAMES = 4
 RANKS_PER_STYLE_CYCLE = 40
 
@@ -133,7 +133,7 @@ class Tracks:
 
 
 def make_tracks(rng: np.random.Generator, count: int) -> Tracks:
-    """Make tracks: 0.5% are not in the catalog, 1% have two genres, and every genre has a popular one."""
+    """Create tracks: 0.5% are not in the catalog, 1% have two genres, and every genre has a popular one."""
     alphabet = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", dtype="S1")
     letters = alphabet[rng.integers(0, len(alphabet), (count, 22))]
     rank = np.arange(count)
@@ -149,7 +149,7 @@ def make_tracks(rng: np.random.Generator, count: int) -> Tracks:
 
 
 def write_songs(path: Path, tracks: Tracks, rng: np.random.Generator) -> int:
-    """Write `songs.csv` with a row per track and genre, in no order of popularity; return the rows."""
+    """Write `songs.csv` with one row per track and genre, not ordered by popularity; return its rows."""
     count = len(tracks.track_ids)
     words = rng.integers(0, len(WORDS), (count, 4))
     artists = rng.integers(0, len(WORDS), (max(1, count // 4), 2))

@@ -1,4 +1,4 @@
-"""The stream files: listens drawn at random, spoiled the way real deliveries are, written file by file."""
+"""The stream files: random listens with the faults of real deliveries, written file by file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MISNAMED_HEADER = "user_id,track_id,played_at"
 BROKEN_ROW_KINDS = ("empty_user_id", "empty_track_id", "impossible_listen_time", "short_row")
 
 SECONDS_PER_DAY = 86_400
-# Listens per second of each hour, relative to each other: a quiet night, two commutes, a busy evening.
+# Relative listens per second for each hour: a quiet night, two commutes, a busy evening.
 HOURLY_WEIGHTS = np.array(
     [3, 2, 1, 1, 1, 2, 4, 7, 9, 8, 7, 7, 8, 8, 7, 7, 8, 10, 12, 13, 14, 13, 10, 6], dtype=np.int64
 )
@@ -41,9 +41,9 @@ class StreamFile:
         name: file name, such as `streams1.csv`.
         kind: `daily`; `late`: holds listens of a day that earlier files already covered; `misnamed`: has no
             `listen_time` column.
-        rows: data rows, broken and repeated ones included.
+        rows: data rows, including broken and repeated ones.
         broken_rows: kind of fault to number of rows that have it.
-        repeated_rows: valid rows whose listen another row of this or of an earlier file already has.
+        repeated_rows: valid rows whose listen already appears in another row of this or an earlier file.
     """
 
     name: str
@@ -60,7 +60,7 @@ class StreamFile:
 
 @dataclass(frozen=True)
 class DayTotals:
-    """Distinct listens of a day, and how many of them have a track or a user that no catalog knows."""
+    """A day's distinct listens, and how many of them have a track or user that no catalog has."""
 
     listens: int = 0
     unmatched_track_listens: int = 0
@@ -69,11 +69,11 @@ class DayTotals:
 
 @dataclass(frozen=True)
 class Population:
-    """Who listens to what. Listens refer to users and tracks by their position here.
+    """The users and tracks. Listens refer to them by their position here.
 
     Attributes:
         user_ids: the users of the catalog, then those it does not have.
-        known_users: how many are in the catalog.
+        known_users: number of users in the catalog.
         track_ids: the most popular first.
         track_in_catalog: whether each track is in the catalog.
     """
@@ -85,7 +85,7 @@ class Population:
 
     @classmethod
     def of(cls, track_ids: list[str], track_in_catalog: Booleans, known_users: int) -> Population:
-        """Make the population of `known_users` (ids from 1) and some users beyond them."""
+        """Create the population of `known_users` (ids from 1) and some users beyond them."""
         everyone = known_users + max(1, known_users // 100)
         user_ids = pa.array(np.arange(1, everyone + 1)).cast(pa.string())
         return cls(user_ids, known_users, pa.array(track_ids), track_in_catalog)
@@ -93,7 +93,7 @@ class Population:
 
 @dataclass(frozen=True)
 class Listens:
-    """Listens as arrays of equal length: seconds since 1970 in UTC, positions of user and track."""
+    """Listens as arrays of equal length: seconds since 1970 in UTC, and positions of user and track."""
 
     second: Integers
     user: Integers
@@ -106,7 +106,7 @@ class Listens:
         return Listens(self.second[rows], self.user[rows], self.track[rows])
 
     def some(self, rng: np.random.Generator, count: int) -> Listens:
-        """Draw `count` of them; one may be drawn twice."""
+        """Draw `count` listens, with replacement."""
         return self[rng.integers(0, len(self), count)]
 
     def __add__(self, other: Listens) -> Listens:
@@ -119,7 +119,7 @@ class Listens:
 
 @dataclass(frozen=True)
 class _Part:
-    """One file's share of a day: the seconds of the day from `first` to before `end`."""
+    """One file's share of a day: the seconds of the day from `first` up to, but not including, `end`."""
 
     day: int
     first: int
@@ -130,14 +130,14 @@ class _Part:
 def write_streams(
     folder: Path, population: Population, rows: int, days: int, rng: np.random.Generator
 ) -> tuple[list[StreamFile], dict[str, DayTotals]]:
-    """Write `streams1.csv`, `streams2.csv`, ... into `folder`, one file in memory at a time.
+    """Write `streams1.csv`, `streams2.csv`, ... into `folder`, with one file in memory at a time.
 
-    Each daily file holds a stretch of one day, a few of its rows twice, a few rows of the file before it
-    once more, and a few broken rows. The last two files hold what the first and the last day held back: a
-    late file, and one whose header is wrong.
+    Each daily file covers a stretch of one day. It repeats a few of its own rows and a few of the file before
+    it, and has a few broken rows. The last two files have the rows that the first and the last day held back:
+    a late file, and one with a wrong header.
 
     Raises:
-        ValueError: there are too few users and tracks for so many different listens.
+        ValueError: there are too few users and tracks for this number of different listens.
     """
     popularity = _popularity(len(population.track_ids))
     side_rows = max(20, min(rows // 50, ROWS_PER_FILE // 10))
@@ -177,9 +177,9 @@ def write_streams(
 
 
 def _popularity(tracks: int) -> Integers:
-    """Cumulated weights of the tracks: Zipf's law, flattened at the top so that no track has a tenth of all.
+    """Return cumulated weights of the tracks: Zipf's law, flattened so no track has a tenth of all listens.
 
-    Whole numbers, because rounding of fractions may differ between processors.
+    The weights are whole numbers, because rounding of fractions may differ between processors.
     """
     return np.cumsum(10**12 // (np.arange(tracks, dtype=np.int64) + 5))
 
@@ -200,7 +200,7 @@ def _parts(rows: int, days: int) -> Iterator[_Part]:
 
 
 def _second_of_day(weight: Integers) -> Integers:
-    """The second in which the day's cumulated weight passes `weight`."""
+    """Return the second at which the day's cumulated weight passes `weight`."""
     hour = np.searchsorted(HOUR_STARTS, weight, side="right") - 1
     second: Integers = hour * 3_600 + (weight - HOUR_STARTS[hour]) // HOURLY_WEIGHTS[hour]
     return second
@@ -216,7 +216,7 @@ def _weight_before(second: int) -> int:
 def _different_listens(
     rng: np.random.Generator, population: Population, popularity: Integers, part: _Part, count: int
 ) -> Listens:
-    """Draw listens no two of which are the same; parts do not overlap, so neither do their listens."""
+    """Draw listens without duplicates; parts do not overlap, so their listens differ too."""
     users, tracks = len(population.user_ids), len(population.track_ids)
     keys = np.empty(0, dtype=np.int64)
     for _ in range(10):
@@ -250,7 +250,7 @@ def _lines(population: Population, listens: Listens) -> pa.StringArray:
 
 
 def _broken_lines(lines: pa.StringArray) -> pa.StringArray:
-    """Break each line in one way, the kinds in turn."""
+    """Break each line in one way; the kinds take turns."""
     broken = []
     for number, line in enumerate(lines.to_pylist()):
         user_id, track_id, listen_time = line.split(",")

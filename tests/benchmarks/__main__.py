@@ -21,28 +21,32 @@ from typing import Protocol, cast
 from rich.console import Console
 from rich.table import Table
 
-from include.local_airflow.environment import DAGS_DIR
+from include.commands.environment import DAGS_DIR, PLUGINS_DIR
 from include.local_aws.java import find_java_home
 from include.local_aws.spark_environment import class_archive_of
 from tests.benchmarks.harness import Measurement
 
-PARTS = ("ingest", "glue_job", "history", "orchestration", "dag_parsing", "kpi_writer")
+PARTS = ("ingest", "glue_job", "genres", "history", "orchestration", "dag_parsing", "kpi_writer")
 WIDTH_OF_A_FILE = 160
 RESULTS = Path(".local") / "benchmarks.json"
 
 
 class Part(Protocol):
-    """What a module of `PARTS` offers."""
+    """The interface of a module of `PARTS`."""
 
     SIZES: Sequence[str]
 
+    def check_size(self, size: str) -> object:
+        """Raise a ValueError that describes a size, unless this is one."""
+        ...
+
     def measure(self, size: str, repeat: int, folder: Path) -> list[Measurement]:
-        """Make the data of this size in the empty folder and measure; the first contender is ours."""
+        """Create the data of this size in the empty folder and measure; the first contender is ours."""
         ...
 
 
 def main() -> None:
-    """Measure the parts that were named, or all, and report."""
+    """Measure the named parts, or all, and report."""
     parser = argparse.ArgumentParser(prog="make bench", description="Measures the pipeline beside references")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all when none")
     parser.add_argument("--sizes", nargs="+", metavar="SIZE", help="in place of the part's own sizes")
@@ -56,9 +60,19 @@ def main() -> None:
         parser.error(f"no part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
     if options.repeat < 1:
         parser.error("--repeat must be 1 or more")
-    # As Airflow has it: the tasks' modules are imported as `helpers`.
-    sys.path.append(str(DAGS_DIR))
-    # Airflow's hooks tell of every connection.
+    # Airflow imports the tasks' modules as `helpers`.
+    sys.path += map(str, (DAGS_DIR, PLUGINS_DIR))
+    # All sizes are checked first, so a wrong one does not end a measurement of hours.
+    parts: dict[Part, Sequence[str]] = {}
+    for name in options.parts or PARTS:
+        part = cast(Part, importlib.import_module(f"tests.benchmarks.{name}"))
+        parts[part] = options.sizes or part.SIZES
+        try:
+            for size in parts[part]:
+                part.check_size(size)
+        except ValueError as error:
+            parser.error(f"{name}: {error}")
+    # Airflow's hooks log every connection.
     logging.disable(logging.INFO)
     console = Console()
     if not console.is_terminal:
@@ -69,17 +83,13 @@ def main() -> None:
             "To write it: .venv/bin/python -m include.local_aws.class_archive"
         )
     measurements: list[Measurement] = []
-    for name in options.parts or PARTS:
-        part = cast(Part, importlib.import_module(f"tests.benchmarks.{name}"))
-        for size in options.sizes or part.SIZES:
+    for part, sizes in parts.items():
+        for size in sizes:
             with tempfile.TemporaryDirectory(prefix="music-streaming-bench-") as folder:
-                try:
-                    measured = part.measure(size, options.repeat, Path(folder))
-                except ValueError as error:
-                    parser.error(str(error))
+                measured = part.measure(size, options.repeat, Path(folder))
             console.print(table_of(measured))
             measurements += measured
-            # After each size, for a long run may be cut off.
+            # Written after each size, because a long run may be interrupted.
             write_json(measurements, options.json)
     console.print(f"Written to {options.json}")
 
@@ -104,12 +114,12 @@ def table_of(measurements: Sequence[Measurement]) -> Table:
 
 
 def has_class_archive() -> bool:
-    """Tell whether Spark starts from an archive of its classes, which saves each Spark job some seconds."""
+    """Return whether Spark starts from an archive of its classes, which saves each job some seconds."""
     return class_archive_of(find_java_home()).exists()
 
 
 def write_json(measurements: Sequence[Measurement], path: Path) -> None:
-    """Write all runs, with what tells this machine from another."""
+    """Write all runs, with a description of this machine."""
     machine = {
         "cores": os.cpu_count(),
         "platform": platform.machine(),

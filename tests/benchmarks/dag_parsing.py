@@ -1,11 +1,11 @@
-"""How long Airflow takes to parse the DAG file, beside a DAG of as many tasks that imports only Airflow."""
+"""Airflow's time to parse the DAG file, compared with a DAG of as many tasks that imports only Airflow."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from include.local_airflow.environment import DAGS_DIR
+from include.commands.environment import DAGS_DIR, PLUGINS_DIR
 from tests.benchmarks.harness import Contender, Measurement, alternate
 
 PART = "dag_parsing"
@@ -27,7 +27,7 @@ def bare():
 
 bare()
 """
-# Airflow itself is imported before the time is taken; the scheduler parses each file in a fork that has it.
+# Airflow is imported before the measurement, because the scheduler parses each file in a fork that has it.
 PARSE = """
 import json, sys, time
 import airflow.models.dagbag
@@ -41,19 +41,24 @@ print(json.dumps({"seconds": seconds}))
 """
 
 
-def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
-    """Measure the first parse in a new process; the only size is "1", the one DAG file.
+def check_size(size: str) -> None:
+    """Refuse another size than "1", the one DAG file.
 
     Raises:
-        ValueError: another size.
+        ValueError: another size was given.
     """
     if size != "1":
-        raise ValueError(f"dag_parsing: {size} is no size; there is one DAG file, 1")
+        raise ValueError(f"{size} is no size; there is one DAG file, 1")
+
+
+def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
+    """Measure the first parse in a new process."""
     (folder / "bare").mkdir()
     (folder / "bare" / "bare.py").write_text(BARE_DAG)
     environment = {
         "PYTHONPATH": str(DAGS_DIR),
         "AIRFLOW_HOME": str(folder / "airflow"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS_DIR),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
         "SOURCE_BUCKET_NAME": "source",

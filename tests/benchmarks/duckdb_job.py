@@ -1,6 +1,6 @@
-"""The Glue job's work by DuckDB, as a reference: from the same Parquet to the same listens and KPI items.
+"""A reference for the Glue job in DuckDB: from the same Parquet to the same listens and KPI items.
 
-For a first batch: there is no history.
+It handles a first batch, without history.
 
     python duckdb_job.py RUN_INPUT OUTPUT_FOLDER CORES
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-# Exact integers in hundredths of a minute, half up, as the Glue job rounds.
+# Exact integers in hundredths of a minute, rounded half up like the Glue job.
 MINUTES = """
 CREATE MACRO minutes(ms, shared_by) AS
     (((ms * 2 + shared_by * 600) // (shared_by * 1200))::DECIMAL(38, 0) / 100)::DECIMAL(38, 2);

@@ -1,7 +1,7 @@
-"""S3 kept in a local folder, at the place where the AWS SDK would send its requests.
+"""S3 in a local folder, hooked in where the AWS SDK sends its requests.
 
-A measured process pays for all that the SDK does with the bytes (checksums, chunks, copies, threads), but
-for no network and no server. Objects are files, `<folder>/<bucket>/<key>`; versions are not kept.
+A measured process pays for the SDK's work on the bytes (checksums, chunks, copies, threads), but not for a
+network or a server. Objects are files, `<folder>/<bucket>/<key>`; versions are not kept.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from boto3.s3.transfer import TransferConfig
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.httpsession import URLLib3Session
 
-# https, so that the SDK signs and checks as it does with AWS; nothing listens there.
+# With https, the SDK signs and checks as it does with AWS; nothing listens at this address.
 ENDPOINT_URL = "https://127.0.0.1:1"
 _PIECE = 1024**2
-# Of all parts of an upload but the last one.
+# Applies to all parts of an upload except the last.
 _PART_BYTES = TransferConfig().multipart_chunksize
 _MODIFIED = "2024-06-26T00:00:00.000Z"
 
 
 class FolderS3:
-    """Answers the S3 calls of this process' clients from a folder."""
+    """Answers this process's S3 calls from a folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the folder of the buckets."""
+        """Take the folder that holds the buckets."""
         self._folder = folder
 
     def install(self) -> None:
@@ -121,7 +121,7 @@ class FolderS3:
 
 
 class _Body(io.RawIOBase):
-    """A part of an open file, as the SDK reads an answer."""
+    """A part of an open file, in the form in which the SDK reads an answer."""
 
     def __init__(self, file: io.FileIO, size: int) -> None:
         self._file = file
@@ -156,7 +156,7 @@ def _sent(request: AWSPreparedRequest) -> Iterator[bytes | memoryview]:
         while piece := body.read(_PIECE):
             yield piece
         return
-    # A chunk has its length in front; the last one is empty and has the checksum behind it.
+    # Each chunk starts with its length. The last one is empty, and the checksum follows it.
     for chunk in body:
         length, _, _ = chunk[:20].partition(b"\r\n")
         start = len(length) + 2

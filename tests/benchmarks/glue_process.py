@@ -1,4 +1,4 @@
-"""Runs Spark scripts as local AWS does with large inputs, in a process of their own, on local files."""
+"""Runs Spark scripts in their own process on local files, with local AWS's settings for large inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs contenders in processes of their own, in turns, and tells each one's time and memory."""
+"""Runs contenders in their own processes, alternating, and measures their time and memory."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ MIB = 1024**2
 class Contender:
     """A command to measure.
 
-    When the last line that it prints is a JSON object with `seconds`, that is its time instead of the
-    process's whole life; its other fields are kept as facts about the run.
+    If the last printed line is a JSON object with `seconds`, that is its time instead of the process's
+    lifetime; the other fields are kept as facts about the run.
     """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] | None = None
-    # Not measured; before each run.
+    # Runs before each measured run.
     prepare: Callable[[], None] = lambda: None
 
 
@@ -53,10 +53,10 @@ class Measurement:
 
 
 def alternate(part: str, case: str, contenders: Sequence[Contender], repeat: int) -> list[Measurement]:
-    """Run every contender `repeat` times, in turns, so that what disturbs the machine disturbs them alike.
+    """Run every contender `repeat` times, alternating, so disturbances of the machine affect them equally.
 
     Raises:
-        RuntimeError: a command failed; with the end of what it printed.
+        RuntimeError: a command failed; the message has the end of its output.
     """
     measurements = [Measurement(part, case, contender.name) for contender in contenders]
     for _ in range(repeat):
@@ -70,7 +70,7 @@ def alternate(part: str, case: str, contenders: Sequence[Contender], repeat: int
 
 
 def run(contender: Contender) -> tuple[float, float, dict[str, object]]:
-    """Run a contender once; return its seconds, the most memory (MiB) its processes held, and its facts."""
+    """Run a contender once; return its seconds, the peak memory (MiB) of its processes, and its facts."""
     with tempfile.TemporaryFile("w+") as printed:
         started = time.monotonic()
         process = subprocess.Popen(
@@ -93,7 +93,7 @@ def run(contender: Contender) -> tuple[float, float, dict[str, object]]:
 
 
 def _watch(pid: int, peak: list[float]) -> None:
-    """Note the most memory that a process and its children hold together, until the process ends."""
+    """Record the peak memory of a process and its children until the process ends."""
     try:
         process = psutil.Process(pid)
         while process.status() != psutil.STATUS_ZOMBIE:

@@ -1,6 +1,6 @@
 """The Glue job's time for 1,000 late listens of one day: does it grow with the history, or with its files?
 
-Cases: the same batch with 1, 30 and 365 days of history of the same daily size, and a day whose listens lie
+Cases: the same batch with 1, 30 and 365 days of history of the same daily size, and a day whose listens are
 in 500 small files instead of a few.
 """
 
@@ -17,11 +17,12 @@ from tests.benchmarks.glue_process import glue_command, glue_environment
 from tests.benchmarks.harness import Contender, Measurement, alternate
 from tests.benchmarks.listens_data import SEED, count_of, draw_listens, write_day, write_population, write_run
 
-# Listens of each day of the history.
+# Number of listens of each day of the history.
 SIZES = ("100k",)
 BATCH, FEW_FILES, MANY_FILES = 1_000, 4, 500
 DAYS = (365, 30, 1)
 FIRST_DAY = np.datetime64("2024-06-25")
+check_size = count_of
 
 
 def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
@@ -65,8 +66,8 @@ def write_batch(folder: Path, daily: int) -> None:
 
 
 def write_history(folder: Path, daily: int, days: int, files: int) -> None:
-    """Write so many days, the batch's day first, each of the same size and in so many files."""
-    # The batch's catalogs, but other listens.
+    """Write that many days, the batch's day first, each of the same size and with that many files."""
+    # The catalogs are the batch's; the listens are others.
     population = write_population(folder / "catalogs", daily, np.random.default_rng(SEED))
     draw = np.random.default_rng(SEED + 1)
     listens = pa.concat_tables(draw_listens(population, daily, draw, share_of_days=(1.0,)))

@@ -1,10 +1,10 @@
-"""The ingest beside Polars and DuckDB: from stream files in S3 to the Parquet that the Glue job reads.
+"""The ingest compared with Polars and DuckDB: from stream files in S3 to the Parquet that the Glue job reads.
 
-All read the same files from the local disk, do the same checks, count the rejected rows by file and reason,
-and write valid and rejected rows apart. Ours goes through the SDK to an S3 that is a folder (`folder_s3`):
-it pays for what SDK and tasks do with the bytes, including the way through S3 between two tasks. There is
-no network, and the references get theirs without an SDK. All have as many threads, or mapped tasks at
-once, as the machine has cores. Time begins when the libraries are loaded.
+All contenders read the same files from the local disk, do the same checks, count the rejected rows by file
+and reason, and write valid and rejected rows separately. Ours goes through the SDK to an S3 that is a folder
+(`folder_s3`). It pays for the work of SDK and tasks on the bytes, including the way through S3 between two
+tasks. There is no network, and the references read the files without an SDK. All have as many threads, or
+parallel mapped tasks, as the machine has cores. Time starts when the libraries are loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from include.local_airflow.environment import DAGS_DIR, ROOT
+from include.commands.environment import DAGS_DIR, PLUGINS_DIR, ROOT
 from tests.benchmarks.harness import Contender, Measurement, alternate
 from tests.benchmarks.stream_files import CATALOGS, bytes_of, write_stream_files
 
@@ -24,14 +24,14 @@ SIZES = ("500MB", "5GB")
 CASES = {"clean": 0.0, "0.1 % bad": 0.001}
 PARTS_AT_ONCE = (1, 2, 4)
 PART_BYTES = 256 * 1024**2
+check_size = bytes_of
 
 
 def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
-    """Measure clean files, files with bad rows, and clean files with 1, 2 and 4 parts at once.
+    """Measure clean files, files with bad rows, and clean files with 1, 2 and 4 parallel parts.
 
     Raises:
-        ValueError: `size` says no number of bytes.
-        RuntimeError: a contender failed, or came to other counts than ours.
+        RuntimeError: a contender failed, or its counts differ from ours.
     """
     total, cores = bytes_of(size), os.cpu_count() or 1
     measurements: list[Measurement] = []
@@ -48,7 +48,7 @@ def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
         ]
         measurements += _compare(f"{size}, {name}", contenders, repeat)
         if not bad_fraction:
-            # So that there are parts enough.
+            # Otherwise there would be too few parts.
             part_bytes = min(PART_BYTES, total // max(PARTS_AT_ONCE))
             contenders = [
                 _ours(f"{at_once} at once", folder, at_once, part_bytes) for at_once in PARTS_AT_ONCE
@@ -77,11 +77,11 @@ def _reference(engine: str, folder: Path, threads: int) -> Contender:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(DAGS_DIR)))}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, DAGS_DIR, PLUGINS_DIR)))}
 
 
 def _tidy(folder: Path) -> None:
-    """Remove what an earlier run wrote, and put the disk's work for it behind us."""
+    """Delete the output of an earlier run, and wait until the disk has finished its work."""
     for name in ("s3/intermediate", "s3/archive", "duckdb", "polars"):
         shutil.rmtree(folder / name, ignore_errors=True)
     os.sync()

@@ -1,10 +1,11 @@
-"""The process that is measured: the ingest of one run, by the functions of the tasks, from S3 to S3.
+"""The measured process: the ingest of one run from S3 to S3, by the tasks' functions.
 
 python -m tests.benchmarks.ingest_child FOLDER PARTS_AT_ONCE PART_BYTES
 
-As many worker processes as parts at once do the tasks, one after the other, each with the environment that
-`make up` gives to tasks; they are ready before the time begins. So a worker's memory is at least that of a
-task, which has a process of its own in Airflow. Prints the time and what came out as JSON.
+There is one worker process per parallel part. They run the tasks one after the other, each with the
+environment that `make up` gives to tasks, and are ready before the time starts. A worker's memory is
+therefore at least that of a task, which has its own process in Airflow. It prints the time and the results as
+JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 
 from botocore.loaders import JSONFileLoader
 
-from include.local_airflow.environment import airflow_environment
+from include.commands.environment import airflow_environment
 from tests.benchmarks.folder_s3 import ENDPOINT_URL, FolderS3
 
 RUN_ID = "manual__2024-06-26T00:00:00+00:00"
@@ -41,7 +42,7 @@ Map = Callable[[Callable[..., Any], Iterable[Any]], list[Any]]
 
 
 def main() -> None:
-    """Ingest what lies in the source bucket and print the facts."""
+    """Ingest the files of the source bucket and print the facts."""
     folder, at_once, part_bytes = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     _become_task(folder)
     context = get_context("spawn")
@@ -56,7 +57,7 @@ def main() -> None:
 
 def _ingest(run_tasks: Map, part_bytes: int) -> dict[str, Any]:
     from helpers import list_stream_files as listing
-    from helpers.config import PipelineConfig
+    from helpers.contract.settings import PipelineConfig
     from helpers.move_files_to_intermediate_bucket import move_files_to_intermediate_bucket
 
     listing.group_into_parts = partial(listing.group_into_parts, part_bytes=part_bytes)
@@ -90,7 +91,7 @@ def _ingest(run_tasks: Map, part_bytes: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Task:
-    """What a mapped task returned, and what its process needed."""
+    """The result of a mapped task, and the resources of its process."""
 
     result: Any
     cpu_seconds: float
@@ -125,7 +126,7 @@ def _become_worker(folder: Path, ready: Barrier) -> None:
 
 
 def _become_task(folder: Path) -> None:
-    """Give this process the environment of a task, load what tasks load, and put S3 into the folder."""
+    """Give this process a task's environment, load a task's modules, and redirect S3 to the folder."""
     buckets = folder / "s3"
     os.environ |= airflow_environment(os.environ, 1, BUCKETS, folder / "airflow") | {
         "AWS_ENDPOINT_URL": ENDPOINT_URL,
@@ -139,9 +140,9 @@ def _become_task(folder: Path) -> None:
     FolderS3(buckets).install()
 
     from helpers import move_files_to_intermediate_bucket, validate_csv_files  # noqa: F401
-    from helpers.aws import s3_client
+    from helpers.aws.clients import s3_client
 
-    # Each client would load the SDK's service models anew; a task's process makes but one.
+    # Each client would load the SDK's service models again; a task's process creates only one client.
     load = cache(JSONFileLoader().load_file)
     JSONFileLoader.load_file = lambda _, path: load(path)  # type: ignore[method-assign]
     s3_client()

@@ -1,10 +1,10 @@
-"""The references of the ingest: the same checks in Polars or DuckDB, same files, same Parquet.
+"""The references for the ingest: Polars or DuckDB, from the same files to the same Parquet.
 
 python -m tests.benchmarks.ingest_reference ENGINE FOLDER THREADS
 
-They read the files where they lie, without an SDK in between, and may leave out what they cannot tell: the
-number of a record in its file, white space at the ends of an id other than blanks, and for Polars whether
-a record is too short or its last field empty. Prints the time and what came out as JSON.
+They do the same checks, but read the files directly, without an SDK. They may skip checks that they cannot
+do: the number of a record in its file, white space other than blanks at the ends of an id, and in Polars
+whether a record is too short or its last field is empty. It prints the time and the results as JSON.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
     output = folder / engine
     output.mkdir(exist_ok=True)
     ingest = {"duckdb": duckdb_ingest, "polars": polars_ingest}[engine]
-    # Read by Polars when it is imported.
+    # Polars reads this variable on import.
     os.environ["POLARS_MAX_THREADS"] = str(threads)
     __import__(engine)
     cpu, started = time.process_time(), time.monotonic()
@@ -100,7 +100,7 @@ def polars_ingest(files: list[str], output: Path, threads: int) -> tuple[int, Co
     import polars as pl
 
     assert pl.thread_pool_size() == threads
-    # A record that is too long fills one more column than there should be.
+    # A record that is too long fills an extra column.
     schema = dict.fromkeys((*COLUMNS, "more"), pl.String)
     records = pl.scan_csv(files, schema=schema, include_file_paths="file", truncate_ragged_lines=True)
     text = pl.col("listen_time").str.strip_chars()

@@ -1,8 +1,8 @@
-"""Items per second into DynamoDB: the pipeline's writer beside boto3's plain `batch_writer`.
+"""Items per second into DynamoDB: the pipeline's writer compared with boto3's plain `batch_writer`.
 
-Both write the same days of 115 items each to local AWS. The plain one neither keeps a newer computation nor
-removes what is stale, and a reader sees its days half written. Local AWS answers one request at a time, so
-this compares what both cost client and server, not what DynamoDB could take.
+Both write the same days of 115 items each to local AWS. The plain one does not protect a newer computation
+and does not delete stale items, and readers see its days half written. Local AWS answers one request at a
+time, so this compares the cost for client and server, not DynamoDB's capacity.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import boto3
 
-from include.local_airflow.environment import ROOT
+from include.commands.environment import ROOT
 from tests.benchmarks.harness import Contender, Measurement, alternate
 from tests.e2e.deployment import connect
 
@@ -27,14 +27,18 @@ SIZES = ("7", "366")
 ITEMS_PER_DAY = 115
 
 
-def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
-    """Measure writing `size` days, into new tables of a local AWS of their own.
+def check_size(size: str) -> None:
+    """Check that the size is a number of days.
 
     Raises:
-        ValueError: `size` is no number of days.
+        ValueError: it is not.
     """
     if not size.isdecimal() or int(size) < 1:
-        raise ValueError(f"kpi_writer: {size} is no number of days")
+        raise ValueError(f"{size} is not a number of days")
+
+
+def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
+    """Measure writing `size` days, into new tables of a separate local AWS."""
     command = [sys.executable, "-m", "include.local_aws", "serve", "--port", "0"]
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
@@ -55,7 +59,7 @@ def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
 
 
 def items_of(day: str) -> list[dict[str, Any]]:
-    """Return a day's items as the pipeline writes them, the totals' item last."""
+    """Return a day's items as the pipeline writes them, the totals last."""
     songs = [
         {
             "rank": rank,
@@ -93,7 +97,7 @@ def items_of(day: str) -> list[dict[str, Any]]:
 
 def write_as_the_pipeline(table: str, address: str, days: dict[str, list[dict[str, Any]]]) -> None:
     """Write the days with the pipeline's own function."""
-    from helpers.store_kpis_in_dynamodb import write_day
+    from helpers.aws.kpi_table import write_day
 
     dynamodb = connect("dynamodb", address)
     for day, items in days.items():

@@ -1,9 +1,10 @@
-"""Seeded input of the Glue job: three days of listens and the catalogs, as the move task writes them.
+"""Seeded input of the Glue job: three days of listens and the catalogs, in the form of the move task.
 
-Users grow with the listens, from 50,000 to one for every 50 listens; the catalog is the same at every size:
-about 90,000 tracks of 114 genres, one in a hundred of them under two. Popularity follows Zipf's law,
-flattened at the top. A listen in 100 is repeated, one in 100 is of a user that the catalog does not have,
-about one in 200 of such a track.
+The number of users grows with the listens, from 50,000 to one per 50 listens. The catalog is the same at
+every
+size: about 90,000 tracks of 114 genres, one in a hundred of them under two. Popularity follows Zipf's law,
+flattened at the top. One listen in 100 is repeated, one in 100 has a user that is not in the catalog, and
+about one in 200 such a track.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from include.sample_data.catalogs import make_tracks, write_songs, write_users
 
 SEED = 20240625
 FIRST_DAY = np.datetime64("2024-06-25", "s")
-# Of the listens, by day: a file that was exported at noon, and what came late.
+# Shares of the listens by day: a file that was exported at noon, and late arrivals.
 SHARE_OF_DAYS = (0.03, 0.82, 0.15)
 MOST_TRACKS, FEWEST_USERS, LISTENS_OF_A_USER = 90_000, 50_000, 50
 ROWS_PER_CHUNK, ROWS_PER_PART, ROWS_PER_GROUP = 1_000_000, 4_000_000, 128 * 1024
@@ -34,7 +35,7 @@ ROWS_PER_CHUNK, ROWS_PER_PART, ROWS_PER_GROUP = 1_000_000, 4_000_000, 128 * 1024
 LISTENS = pa.schema(
     [("user_id", pa.string()), ("track_id", pa.string()), ("listen_time", pa.timestamp("us", tz="UTC"))]
 )
-# As the ingest writes them.
+# Written like the ingest's files.
 WRITER_OPTIONS: dict[str, Any] = {
     "use_dictionary": False,
     "column_encoding": {"listen_time": "DELTA_BINARY_PACKED"},
@@ -53,7 +54,7 @@ USER_TYPES = {"user_id": pa.string(), "user_name": pa.string(), "user_country": 
 
 @dataclass(frozen=True)
 class Population:
-    """Who listens to what: the ids, and the cumulated weight of the tracks."""
+    """The users' and tracks' ids, and the cumulated weights of the tracks."""
 
     users: pa.StringArray
     known_users: int
@@ -62,21 +63,21 @@ class Population:
 
 
 def count_of(size: str) -> int:
-    """Return the number of listens that a size such as `34k` or `10M` names.
+    """Return the number of listens for a size such as `34k` or `10M`.
 
     Raises:
-        ValueError: it names none.
+        ValueError: the text is not a size.
     """
     match = re.fullmatch(r"([1-9]\d*)([kM]?)", size)
     if not match:
-        raise ValueError(f"{size!r} is no number of listens; write one like 500, 34k or 10M")
+        raise ValueError(f"{size!r} is not a number of listens; write one like 500, 34k or 10M")
     return int(match[1]) * {"": 1, "k": 1_000, "M": 1_000_000}[match[2]]
 
 
 def write_population(
     folder: Path, listens: int, rng: np.random.Generator, tracks: int = MOST_TRACKS
 ) -> Population:
-    """Write `songs/songs.csv` and `users/users.csv` for so many listens."""
+    """Write `songs/songs.csv` and `users/users.csv` for this number of listens."""
     for name in ("songs", "users"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     known = max(FEWEST_USERS, listens // LISTENS_OF_A_USER)
@@ -97,7 +98,7 @@ def draw_listens(
     rng: np.random.Generator,
     share_of_days: Sequence[float] = SHARE_OF_DAYS,
 ) -> Iterator[pa.Table]:
-    """Yield `count` listens, in no order, as tables of up to `ROWS_PER_CHUNK` rows."""
+    """Yield `count` unordered listens, as tables of up to `ROWS_PER_CHUNK` rows."""
     for first in range(0, count, ROWS_PER_CHUNK):
         rows = min(ROWS_PER_CHUNK, count - first)
         user = rng.integers(0, population.known_users, rows)
@@ -131,9 +132,9 @@ def write_run(
     users_of: int | None = None,
     share_of_days: Sequence[float] = SHARE_OF_DAYS,
 ) -> None:
-    """Write a run's input below `folder/input`; the same rows as CSV below `folder/csv` when asked for.
+    """Write a run's input below `folder/input`; on request, also the same rows as CSV below `folder/csv`.
 
-    `users_of` is the number of listens whose users the catalog has; as a rule those of the run itself.
+    `users_of` is the number of listens whose users the catalog has, usually those of the run itself.
     """
     rng = np.random.default_rng(SEED)
     population = write_population(folder / "csv", users_of or listens, rng, tracks)
@@ -163,7 +164,7 @@ def write_run(
 
 
 def write_day(path: Path, listens: pa.Table) -> None:
-    """Write a file of listens as a run adds them to the history."""
+    """Write a file of listens in the form in which a run adds them to the history."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(listens, path, row_group_size=ROWS_PER_GROUP)
 

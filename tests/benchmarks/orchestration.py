@@ -1,7 +1,7 @@
-"""What orchestration adds: a run under Airflow's scheduler beside the same helpers called one by one.
+"""The cost of orchestration: a run under Airflow's scheduler compared with direct calls of the same helpers.
 
-Both have the same files, the same local AWS and the same Glue job with a Spark of its own. A size is the
-number of files that have arrived. The scheduler is that of `make up`, in a copy of the project.
+Both have the same files, the same local AWS and the same Glue job with its own Spark. A size is the number of
+files that have arrived. The scheduler is that of `make up`, in a copy of the project.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import requests
 
-from include.local_airflow.environment import DAG_ID, ROOT, UI_PASSWORD, UI_USER, endpoint_url
+from include.commands.environment import DAG_ID, ROOT, UI_PASSWORD, UI_USER, endpoint_url
 from include.local_aws.provision import provision
 from include.sample_data import write_sample_data
 from tests.benchmarks.harness import Measurement
@@ -38,14 +38,18 @@ WHOLE = "arrival to KPIs in the table"
 LAST = "store_kpis_in_dynamodb"
 
 
-def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
-    """Measure runs over `size` small files, as a whole and task by task.
+def check_size(size: str) -> None:
+    """Check that the size is a number of files.
 
     Raises:
-        ValueError: `size` is no number of files.
+        ValueError: it is not.
     """
     if not size.isdecimal() or not 1 <= int(size) <= LISTENS:
-        raise ValueError(f"orchestration: {size} is no number of files from 1 to {LISTENS}")
+        raise ValueError(f"{size} is not a number of files from 1 to {LISTENS}")
+
+
+def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
+    """Measure runs over `size` small files, as a whole and task by task."""
     write_sample_data(folder / "sample")
     files = split_listens(folder / "sample", int(size))
     catalogs = {
@@ -73,7 +77,7 @@ def measure(size: str, repeat: int, folder: Path) -> list[Measurement]:
             upload(alone, catalogs)
             upload(alone, {f"streams/{name}": content for name, content in files.items()})
             note("the helpers alone", run_helpers(alone, stack["GLUE_JOB_NAME"], number))
-    # Task by task, both contenders beside each other.
+    # Compares both contenders task by task.
     cases = list(dict.fromkeys(case for case, _ in measured))
     return [entry for case in cases for (of_case, _), entry in measured.items() if of_case == case]
 
@@ -83,7 +87,7 @@ def split_listens(sample: Path, number: int) -> dict[str, bytes]:
     paths = sorted((sample / "streams").glob("*.csv"))
     header = paths[0].read_text().splitlines()[0]
     lines = [line for path in paths for line in path.read_text().splitlines()[1:]]
-    # Of the sample's broken rows none: a small file with one would be quarantined.
+    # The sample's broken rows are left out: a small file with one would be quarantined.
     lines = [line for line in lines if re.fullmatch(CLEAN_ROW, line)][:LISTENS]
     return {
         f"{index:05}.csv": "\n".join([header, *lines[index::number], ""]).encode() for index in range(number)
@@ -99,14 +103,14 @@ def upload(deployment: Deployment, objects: dict[str, bytes]) -> None:
 
 @contextmanager
 def scheduler(project: Path) -> Iterator[tuple[int, Callable[..., Any]]]:
-    """Start what `make up` starts; after its first run, yield local AWS's port and a call of the REST API."""
+    """Start the services of `make up`; after the first run, yield local AWS's port and a REST function."""
     project.mkdir()
     for name in COPIED:
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     aws_port, web_port = _free_port(), _free_port()
 
     def command(*arguments: str) -> None:
-        argv = [sys.executable, "-m", "include.local_airflow", *arguments]
+        argv = [sys.executable, "-m", "include.commands", *arguments]
         done = subprocess.run(argv, cwd=project, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
@@ -141,7 +145,7 @@ def wait_for_end(call: Callable[..., Any], run_id: str) -> None:
 
 
 def run_under_scheduler(call: Callable[..., Any]) -> dict[str, float]:
-    """Trigger a run on what has arrived; return its seconds, whole and by task, up to the KPIs and beyond."""
+    """Trigger a run on the arrived files; return its seconds by task, up to the KPIs and after."""
     arrived = time.time()
     run_id = call("POST", "dagRuns", json={})["dag_run_id"]
     wait_for_end(call, run_id)
@@ -157,7 +161,7 @@ def run_under_scheduler(call: Callable[..., Any]) -> dict[str, float]:
 
 
 def run_helpers(deployment: Deployment, glue_job: str, number: int) -> dict[str, float]:
-    """Call the tasks' functions one after the other; return their seconds, whole and by task."""
+    """Call the tasks' functions one after the other; return their seconds in total and by task."""
     glue = connect("glue", deployment.endpoint_url)
 
     def run_glue_script(address: str, arguments: dict[str, str]) -> None:

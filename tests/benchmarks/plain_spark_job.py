@@ -1,7 +1,7 @@
-"""The plain Spark job that projects of this kind have, as a reference.
+"""The plain Spark job of similar projects, as a reference.
 
 CSV with inferred types, whole-row deduplication, joins of all listens, an aggregate per KPI, three windows.
-It computes fewer KPIs than the Glue job, and takes neither history nor ties into account.
+It computes fewer KPIs than the Glue job, and ignores history and ties.
 
     python plain_spark_job.py CSV_FOLDER OUTPUT_FOLDER
 """

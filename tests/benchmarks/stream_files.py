@@ -1,4 +1,4 @@
-"""Stream files as services send them, of any size, the same for the same seed."""
+"""Realistic stream files of any size; the same seed gives the same files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FIRST_DAY = np.datetime64("2024-06-25", "s")
 _LETTERS = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", np.uint8)
 _UNITS = {"KB": 1000, "MB": 1000**2, "GB": 1000**3}
 
-# One way each for a row to be bad. None ends in an empty field, which Polars takes for a missing one.
+# Ways for a row to be bad. None ends in an empty field, which Polars reads as a missing one.
 _SPOILED: tuple[Callable[[str, str, str], str], ...] = (
     lambda user, track, time: f"{user},{track}",
     lambda user, track, time: f"{user},{track},{time},web",
@@ -34,7 +34,7 @@ _SPOILED: tuple[Callable[[str, str, str], str], ...] = (
     lambda user, track, time: f"{user},{track},2024-02-30{time[10:]}",
     lambda user, track, time: f"{user},{track}\0,{time}",
 )
-# And to be good, but not as most are.
+# Ways for a row to be good but unusual.
 _UNUSUAL: tuple[Callable[[str, str, str], str], ...] = (
     lambda user, track, time: f" {user},{track} ,{time}",
     lambda user, track, time: f'{user},"{track}",{time}',
@@ -44,7 +44,7 @@ _UNUSUAL: tuple[Callable[[str, str, str], str], ...] = (
 
 
 def bytes_of(size: str) -> int:
-    """Return the number of bytes that e.g. `500MB` says.
+    """Return the number of bytes of a text such as `500MB`.
 
     Raises:
         ValueError: it is not a number with KB, MB or GB.
@@ -56,9 +56,9 @@ def bytes_of(size: str) -> int:
 
 
 def write_stream_files(folder: Path, size: int, bad_fraction: float, seed: int = 1) -> list[Path]:
-    """Write `FILES` stream files of together about `size` bytes, a day each.
+    """Write `FILES` stream files with a total of about `size` bytes, a day each.
 
-    Of their rows `bad_fraction` are bad, and as many good ones are unusual: quoted, padded, with an offset.
+    `bad_fraction` of the rows are bad, and as many good ones are unusual: quoted, padded, with an offset.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tracks = _tracks(np.random.default_rng(seed))
@@ -68,7 +68,7 @@ def write_stream_files(folder: Path, size: int, bad_fraction: float, seed: int =
         path = folder / f"streams{number + 1}.csv"
         with path.open("wb") as file:
             file.write(HEADER)
-            # 49 bytes a row
+            # 49 bytes per row
             left = max(1, size // FILES // 49)
             while left:
                 rows = min(left, _ROWS_AT_ONCE)
@@ -86,7 +86,7 @@ def _tracks(generator: np.random.Generator) -> pa.Array:
 def _lines(
     generator: np.random.Generator, tracks: pa.Array, day: int, rows: int, bad_fraction: float
 ) -> memoryview:
-    # Squared: some users and tracks are heard much more often than others.
+    # Squared, so some users and tracks occur much more often than others.
     users = pa.array((_USERS * generator.random(rows) ** 2).astype(np.int64) + 1).cast(pa.string())
     heard = tracks.take(pa.array((_TRACKS * generator.random(rows) ** 3).astype(np.int64)))
     seconds = _FIRST_DAY + day * 86_400 + generator.integers(0, 86_400, rows)
@@ -105,5 +105,5 @@ def _lines(
         ]
         lines = pc.replace_with_mask(lines, pa.array(changed), pa.array(new))
     ended = pc.binary_join_element_wise(lines, "", "\n")
-    # The strings of an Arrow array lie one after the other: that is the file's text.
+    # An Arrow array stores its strings consecutively, which is the file's text.
     return memoryview(ended.buffers()[2])

@@ -67,6 +67,6 @@ def test_size_is_its_number_of_bytes(size: str, expected: int) -> None:
 
 
 @pytest.mark.parametrize("size", ["", "500", "MB", "0MB", "-1MB", "5 TB", "1e3MB"])
-def test_text_that_is_no_size_is_refused_with_an_example(size: str) -> None:
+def test_text_that_is_not_a_size_is_refused_with_an_example(size: str) -> None:
     with pytest.raises(ValueError, match="is no size; write a number above 0 with KB, MB or GB, like 500MB"):
         bytes_of(size)

@@ -24,11 +24,13 @@ MEASUREMENTS = [
     [
         (["nothing"], "no part nothing; there are: ingest, glue_job"),
         (["ingest", "--repeat", "0"], "--repeat must be 1 or more"),
-        (["glue_job", "--sizes", "10X"], "'10X' is no number of listens; write one like 500, 34k or 10M"),
-        (["history", "--sizes", "0"], "'0' is no number of listens"),
+        (["glue_job", "--sizes", "10X"], "'10X' is not a number of listens; write one like 500, 34k or 10M"),
+        (["history", "--sizes", "0"], "'0' is not a number of listens"),
+        (["genres", "--sizes", "0"], "'0' is not a number of listens"),
         (["ingest", "--sizes", "5XB"], "'5XB' is no size; write a number above 0 with KB, MB or GB"),
-        (["orchestration", "--sizes", "0"], "0 is no number of files from 1 to"),
-        (["kpi_writer", "--sizes", "week"], "week is no number of days"),
+        (["orchestration", "--sizes", "0"], "0 is not a number of files from 1 to"),
+        (["kpi_writer", "--sizes", "week"], "week is not a number of days"),
+        (["ingest", "kpi_writer", "--sizes", "500MB"], "kpi_writer: 500MB is not a number of days"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_with_the_reason(

@@ -1,4 +1,4 @@
-"""What `make up` and `make dashboard` start, in a copy of the project, and a browser to look at it."""
+"""The servers of `make up` and `make dashboard` in a copy of the project, and a browser for their pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from local_aws_support import REPOSITORY, connect
 
 SCREENSHOTS = REPOSITORY / ".local" / "screenshots"
 BROWSERS = ("chromium", "chromium-browser")
-# Nothing that talks to anyone but the page.
+# The browser must send no requests of its own.
 CHROMIUM_ARGUMENTS = [
     "--disable-gpu",
     "--disable-quic",
@@ -24,22 +24,23 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-COPIED = ("Makefile", "dags", "plugins", "include", "glue_script", "dashboard", "requirements-lock.txt")
+COPIED = ("Makefile", "dags", "plugins", "include", "glue_script", "dashboard")
+LOCKS = ("requirements-lock.txt", "requirements-uv.txt")
 SHARED = (".venv", ".venv-dashboard")
 
-# Charts and big pages take their time on a machine that runs Spark meanwhile.
+# Charts and big pages load slowly on a machine that runs Spark meanwhile.
 expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")
 def started(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
-    """The pipeline under a scheduler with the sample data, and the dashboard, on ports that are free.
+    """The pipeline under a scheduler with the sample data, and the dashboard, on free ports.
 
-    The browser comes first: without one nothing needs to start.
+    The browser comes first, since nothing needs to start without one.
     """
     project = tmp_path_factory.mktemp("browser") / "project"
     project.mkdir()
-    for name in COPIED:
+    for name in COPIED + LOCKS:
         source = REPOSITORY / name
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, project / name)
     for name in SHARED:
@@ -68,7 +69,7 @@ def started(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="session")
 def first_run(started: Started) -> dict[str, Any]:
-    """The run that begins by itself, on the sample data."""
+    """The run that the scheduler starts by itself, on the sample data."""
     run = started.wait_for_run(1)
     assert run["state"] == "success"
     return run
@@ -101,7 +102,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a page in a browser of its own; it is laptop size and light unless told."""
+    """Opens a page in its own browser context; by default it has laptop size and the light scheme."""
     contexts = []
 
     def open_page(scheme: Any = "light", size: Any = LAPTOP) -> Page:
@@ -116,10 +117,10 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture
 def keep_screenshot() -> Callable[..., None]:
-    """Keeps what the page shows, the whole of it."""
+    """Saves a screenshot of the page, whose viewport first gets the `height`, if one is given."""
 
     def keep(page: Page, name: str, *, height: int | None = None) -> None:
-        # Numbers fade in, and charts are drawn after the page.
+        # Numbers fade in, and the page draws its charts last.
         page.wait_for_timeout(1_000)
         if height and page.viewport_size:
             page.set_viewport_size({"width": page.viewport_size["width"], "height": height})

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -37,15 +40,15 @@ def test_run_that_is_triggered_in_the_ui_ends_green_with_a_note(
     airflow: Callable[..., Page],
     keep_screenshot: Callable[..., None],
 ) -> None:
-    # A day that the dashboard's tests do not look at.
+    # The dashboard's tests do not use this day.
     rows = [f"browser-{number},no-such-track,2024-06-27 10:00:00" for number in range(LISTENS)]
     body = "\n".join(["user_id,track_id,listen_time", *rows, ""]).encode()
     s3.put_object(Bucket="music-streaming-source", Key="streams/by-browser.csv", Body=body)
     page = airflow(DESKTOP)
 
     page.goto(f"{started.airflow}/dags/{DAG}/trigger")
-    expect(page.get_by_text("Days to compute again")).to_be_visible()
-    expect(page.get_by_text("computed again").first).to_be_visible()
+    expect(page.get_by_text("Days to reprocess")).to_be_visible()
+    expect(page.get_by_text("reprocessed").first).to_be_visible()
     keep_screenshot(page, "airflow-trigger-form", height=1500)
     page.get_by_role("button", name="Trigger", exact=True).click()
     expect(page.get_by_text(f"Triggered {DAG} with new Run ID")).to_be_visible()
@@ -56,7 +59,7 @@ def test_run_that_is_triggered_in_the_ui_ends_green_with_a_note(
     assert {instance["state"] for instance in instances if instance["task_id"] != SKIPPED} == {"success"}
     page.goto(f"{started.airflow}/dags/{DAG}/grid")
     page.get_by_role("button", name="Expand all task groups").first.click()
-    # Of the newest run, the last column: what failed or waits has another colour.
+    # The last column is the newest run; failed and waiting tasks have another colour.
     rows_of_tasks = page.locator("tr").filter(has=page.locator("[data-testid=task-instance]"))
     expect(rows_of_tasks).to_have_count(15)
     colours = [
@@ -76,6 +79,19 @@ def test_run_that_is_triggered_in_the_ui_ends_green_with_a_note(
     keep_screenshot(page, "airflow-run-note")
 
 
+def test_connections_that_a_browser_opens_in_advance_do_not_hold_up_the_ui(
+    started: Started, first_run: dict[str, Any]
+) -> None:
+    address = urlsplit(started.airflow)
+
+    with contextlib.ExitStack() as unused:
+        for _ in range(3):
+            unused.enter_context(socket.create_connection((address.hostname, address.port)))
+        answer = started.api(f"dagRuns/{first_run['dag_run_id']}")
+
+    assert answer["state"] == "success"
+
+
 def test_note_of_the_first_run_counts_what_the_sample_holds(
     started: Started,
     first_run: dict[str, Any],
@@ -88,7 +104,7 @@ def test_note_of_the_first_run_counts_what_the_sample_holds(
 
     expect(page.get_by_text("Files: 5 = 4 archived + 1 quarantined")).to_be_visible()
     expect(page.get_by_text("Rows: 33,320 = 33,200 valid + 120 rejected")).to_be_visible()
-    expect(page.get_by_role("link", name="What was put into quarantine")).to_be_visible()
+    expect(page.get_by_role("link", name="Quarantined files and rows")).to_be_visible()
     keep_screenshot(page, "airflow-first-run-note")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from user import DESKTOP, LAPTOP, Started, free_port, user_environment
+from user import DESKTOP, LAPTOP, PHONE, Started, free_port, user_environment
 
 from kpi_oracle import Items, kpi_items_of_folder
 from kpi_table_support import make_table
@@ -32,7 +33,7 @@ def known(started: Started, first_run: dict[str, Any]) -> Items:
 
 
 def settled(page: Page) -> Page:
-    """Wait until the app has run to its end and no element is left of the run before."""
+    """Wait until the app has run to its end and has removed all elements of the previous run."""
     expect(page.locator("[data-testid=stApp]")).to_have_attribute("data-test-script-state", "notRunning")
     expect(page.locator("[data-stale=true]")).to_have_count(0)
     return page
@@ -55,8 +56,8 @@ def assert_shows_day(page: Page, known: Items, day: str) -> None:
         [
             f"{totals['listen_count']:,}",
             f"{totals['unique_listeners']:,}",
-            f"{totals['total_listening_time']:,} min",
-            f"{totals['avg_listening_time_per_user']:,} min",
+            f"{totals['total_listening_time'] / 60:,.1f} h",
+            f"{totals['avg_listening_time_per_user']:,.1f} min",
         ]
     )
     for genre in totals["top_5_genres_per_day"]:
@@ -81,6 +82,7 @@ def test_day_and_genre_that_are_chosen_are_shown_with_the_numbers_of_the_sample(
     page = open_page()
     page.goto(f"{started.dashboard}/?day={DAYS[0]}")
     settled(page)
+    expect(page).to_have_url(re.compile(rf"/day\?day={DAYS[0]}"))
     genres = [entry["track_genre"] for entry in known[DAYS[0], "ALL_GENRES"]["top_5_genres_per_day"]]
 
     assert_shows_day(page, known, DAYS[0])
@@ -98,13 +100,19 @@ def test_day_and_genre_that_are_chosen_are_shown_with_the_numbers_of_the_sample(
 
 
 @pytest.mark.parametrize(
-    ("scheme", "size"), [("light", LAPTOP), ("dark", DESKTOP)], ids=["laptop", "desktop"]
+    ("scheme", "size"),
+    [("light", LAPTOP), ("dark", DESKTOP), ("light", PHONE)],
+    ids=["laptop", "desktop", "phone"],
 )
 @pytest.mark.parametrize(
     ("path", "heading", "titles"),
     [
         ("", TITLES[DAYS[1]], ["Top genres", "Top countries"]),
-        ("trends", "Trends", ["Listens per day"]),
+        (
+            "trends",
+            "Trends",
+            ["Listens per day and genre", "Listeners per day", "Listens per day and country"],
+        ),
         ("pipeline", "Pipeline", ["Rows of stream files per run", "Rejected rows by reason"]),
     ],
     ids=["day", "trends", "pipeline"],
@@ -129,12 +137,14 @@ def test_page_is_readable_in_light_and_dark(
     for title in titles:
         drawn = chart(page, title)
         expect(drawn).to_be_visible()
-        # Nothing that is written is cut off at the chart's edge.
+        # The chart's edge must not cut off any text.
         box, text_edges = drawn.bounding_box(), drawn.locator("svg text")
         assert box is not None
         for text in text_edges.all():
             edge = text.bounding_box()
             assert edge is None or edge["x"] + edge["width"] <= box["x"] + box["width"] + 1
+            # The box of a rotated axis title is wider than its letters.
+            assert edge is None or edge["x"] >= box["x"] - 5
         brightness = _brightness(drawn.locator("svg text").last.evaluate("e => getComputedStyle(e).fill"))
         assert brightness > 128 if scheme == "dark" else brightness < 160
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
@@ -146,21 +156,35 @@ def _brightness(colour: str) -> float:
     return (red + green + blue) / 3
 
 
+def test_pipeline_says_how_its_run_stands_and_what_to_type_next(
+    started: Started, known: Items, open_page: Callable[..., Page]
+) -> None:
+    page = open_page()
+    page.goto(f"{started.dashboard}/pipeline")
+    settled(page)
+
+    expect(page.locator(".stMarkdownBadge", has_text="warned").first).to_be_visible()
+    command = page.locator("[data-testid=stCode]").first
+    port = started.aws.rpartition(":")[2]
+    expect(command).to_have_text(re.compile(rf"make redrive RUN=\S+ AWS_PORT={port}"))
+    expect(page.get_by_text("Data as of").first).to_be_visible()
+
+
 def test_trend_follows_the_kpi_that_is_chosen(
     started: Started, known: Items, open_page: Callable[..., Page]
 ) -> None:
     page = open_page()
     page.goto(f"{started.dashboard}/trends")
     settled(page)
-    expect(chart(page, "Listens per day")).to_be_visible()
+    expect(chart(page, "Listens per day and genre")).to_be_visible()
 
     page.get_by_role("combobox", name="KPI").click()
-    page.get_by_role("option", name="Listening time (minutes)").click()
+    page.get_by_role("option", name="Listening time (hours)").click()
 
-    changed = chart(page, "Listening time per day")
+    changed = chart(page, "Listening time per day and genre")
     expect(changed).to_be_visible()
-    expect(changed.get_by_text("Listening time (minutes)", exact=True)).to_be_visible()
-    expect(chart(page, "Listens per day")).to_have_count(0)
+    expect(changed.get_by_text("Listening time (hours)", exact=True)).to_be_visible()
+    expect(chart(page, "Listens per day and genre")).to_have_count(0)
 
 
 @contextmanager

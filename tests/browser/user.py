@@ -1,4 +1,4 @@
-"""What tests in a browser share: what a user of the project starts and looks at."""
+"""Helpers of the browser tests: the servers that a user of the project starts, and their addresses."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from local_aws_support import wait_for
 
 DAG = "music_streaming_pipeline"
 RUN_SECONDS = 300
+ANSWER_SECONDS = 60
+PHONE = {"width": 390, "height": 844}
 LAPTOP = {"width": 1366, "height": 768}
 DESKTOP = {"width": 1920, "height": 1080}
 
 
 @dataclass(frozen=True)
 class Started:
-    """The addresses of what was started."""
+    """The addresses of the started servers."""
 
     project: Path
     aws: str
@@ -29,14 +31,14 @@ class Started:
     dashboard: str
 
     def api(self, path: str) -> Any:
-        """Ask Airflow's REST API about the DAG."""
+        """Return the answer of Airflow's REST API about the DAG."""
         request = urllib.request.Request(f"{self.airflow}/api/v1/dags/{DAG}/{path}")
         request.add_header("Authorization", f"Basic {b64encode(b'admin:admin').decode()}")
-        with urllib.request.urlopen(request) as answer:
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
             return json.loads(answer.read())
 
     def wait_for_run(self, number: int) -> dict[str, Any]:
-        """Wait until the run of that number, counted from 1, has ended and is noted; return it."""
+        """Wait until the run of that number, counted from 1, has ended and has a note; return it."""
 
         def ended() -> dict[str, Any] | None:
             runs = self.api("dagRuns?order_by=start_date")["dag_runs"]
@@ -54,7 +56,7 @@ def free_port() -> int:
 
 
 def user_environment() -> dict[str, str]:
-    """That of a user who has no account, without what a make that runs these tests hands on."""
+    """Return the environment of a user without an account, and without the variables of an outer `make`."""
     kept = (
         "MAKE",
         "MFLAGS",

@@ -1,4 +1,4 @@
-"""The project's image and the services of `astro dev start`, made of Debian's packages and PyPI's."""
+"""The project's image and the services of `astro dev start`, built from packages of Debian and PyPI."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import pytest
 import requests
 import yaml
 
-from include.local_airflow.environment import LOCAL_DIR, ROOT, UI_PASSWORD, UI_USER
-from include.local_airflow.services import get, port_is_taken
+from include.commands.environment import LOCAL_DIR, ROOT, UI_PASSWORD, UI_USER
+from include.commands.services import get, port_is_taken
 from tests.containers.engine import Engine, python_prefix
 
 IMAGES = Path(__file__).parent / "images"
 DEBIAN = "localhost/music-streaming-pipeline/debian:12"
 PROJECT = "music-streaming-pipeline-test"
 PROJECT_IMAGE = f"localhost/{PROJECT}/airflow:latest"
-# Kept for the reader: what was measured, and all logs.
+# Measurements and all logs are kept for the reader.
 RESULTS = LOCAL_DIR / "test-containers"
 TIMEOUT_SECONDS = 900
 NOT_PYTHON = """*
@@ -39,7 +39,7 @@ lib/python3.12/test
 
 @dataclass(frozen=True)
 class Stack:
-    """All services, up.
+    """All services, running.
 
     Attributes:
         compose: runs podman-compose with its arguments and returns its output.
@@ -62,7 +62,7 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def figures() -> Iterator[dict[str, Any]]:
-    """What the tests measure; `make test-containers` shows it."""
+    """The measurements of the tests; `make test-containers` shows them."""
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
     figures: dict[str, Any] = {}
@@ -77,14 +77,14 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project as a user has it who has cloned it and copied .env.example."""
+    """The project in the state of a fresh clone with .env.example copied."""
     folder = tmp_path_factory.mktemp("clone") / "project"
-    # As the Astro CLI and git leave it: what git ignores is not there.
+    # A fresh clone has no files that git ignores.
     ignored = shutil.ignore_patterns(".git", ".venv*", ".local", ".*_cache", ".hypothesis", "__pycache__")
     shutil.copytree(ROOT, folder, ignore=ignored)
     (folder / "plugins").mkdir(exist_ok=True)
     shutil.copy(folder / ".env.example", folder / ".env")
-    # Mounted into containers whose user is another one.
+    # The containers that mount it run as another user.
     folder.parent.chmod(0o755)
     folder.parent.parent.chmod(0o755)
     return folder
@@ -92,7 +92,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def stand_ins(engine: Engine, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Images under the names that the project asks a registry for, by what they stand for."""
+    """Images under the names that the project requests from a registry, by the image that they replace."""
     override = yaml.safe_load((folder / "docker-compose.override.yml").read_text())
     compose = yaml.safe_load((Path(__file__).parent / "docker-compose.yml").read_text())
     names = {
@@ -120,7 +120,7 @@ def stand_ins(engine: Engine, folder: Path, tmp_path_factory: pytest.TempPathFac
 def image(engine: Engine, folder: Path, stand_ins: dict[str, str], figures: dict[str, Any]) -> str:
     """The project's image, built as `astro dev start` and `astro deploy` build it."""
     begin = time.monotonic()
-    # What requirements.txt leaves open is today's: nothing of an earlier build is taken.
+    # Packages that requirements.txt does not pin are today's; no earlier build is reused.
     engine.build(PROJECT_IMAGE, folder / "Dockerfile", folder, "--no-cache")
     figures["build of the project's image, seconds"] = round(time.monotonic() - begin)
     figures["image sizes, MB"] = {
@@ -164,7 +164,7 @@ def stack(engine: Engine, folder: Path, image: str, figures: dict[str, Any]) -> 
 
 
 def _load_settings(engine: Engine, folder: Path) -> None:
-    """Bring airflow_settings.yaml into Airflow; the Astro CLI does it when the UI has answered."""
+    """Load airflow_settings.yaml into Airflow; the Astro CLI does this once the UI answers."""
     settings = yaml.safe_load((folder / "airflow_settings.yaml").read_text())["airflow"]
     assert settings.keys() == {"connections"}
     for connection in settings["connections"]:
@@ -185,10 +185,10 @@ def is_healthy(engine: Engine, service: str) -> bool:
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    """Return what the condition returns, as soon as it is true.
+    """Return the condition's value as soon as it is true.
 
     Raises:
-        TimeoutError: it was not within `TIMEOUT_SECONDS`.
+        TimeoutError: it was not true within `TIMEOUT_SECONDS`.
     """
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while not (result := condition()):

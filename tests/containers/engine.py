@@ -1,4 +1,4 @@
-"""Podman and buildah, as the tests of the containers use them."""
+"""Podman and buildah for the tests of the containers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# As many as a machine allows whose own limits are low; the engine's own choice is a million.
+# A limit that machines with low limits allow; the engine's own choice is a million.
 LIMITS = ("nofile=1024:1024", "nproc=1000:1000")
 NEEDED = {
     "podman": "apt-get install podman",
@@ -21,14 +21,14 @@ PYTHON = "python3.12"
 
 
 class Engine:
-    """Runs the tools with settings of the tests' own, whatever the user's are.
+    """Runs the tools with the tests' own settings, independent of the user's.
 
     Raises:
-        RuntimeError: something is missing on this machine; names all of it and what to do.
+        RuntimeError: something is missing on this machine; the message lists all of it with the remedy.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Write the settings into the folder, and check that containers can be run."""
+        """Write the settings into the folder, and check that containers can run."""
         missing = [f"{name}: {remedy}" for name, remedy in NEEDED.items() if not shutil.which(name)]
         if not _python_prefix():
             missing.append(f"{PYTHON}: put one on PATH that runs on Debian 12; it becomes the image's Python")
@@ -42,7 +42,7 @@ class Engine:
     def run(
         self, *command: str, folder: Path | None = None, variables: Mapping[str, str] | None = None
     ) -> str:
-        """Run a command and return what it printed.
+        """Run a command and return its output.
 
         Raises:
             RuntimeError: it failed; the message has the end of its output.
@@ -68,7 +68,7 @@ class Engine:
         )  # fmt: skip
 
     def has(self, image: str) -> bool:
-        """Tell whether the image is there."""
+        """Return whether the image exists."""
         return not subprocess.run(["podman", "image", "exists", image], env=self._environment).returncode
 
     def size(self, image: str) -> int:
@@ -76,7 +76,7 @@ class Engine:
         return int(self.run("podman", "image", "inspect", "--format", "{{.Size}}", image))
 
     def in_image(self, image: str, command: Sequence[str]) -> str:
-        """Run a command in a new container of the image that is connected to nothing."""
+        """Run a command in a new container of the image, without network."""
         return self.run("podman", "run", "--rm", "--network", "none", image, *command)
 
 

@@ -1,4 +1,4 @@
-"""The image and the services of `astro dev start`, up to a green run of the DAG in them."""
+"""The image and the services of `astro dev start`, up to a successful run of the DAG."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from include.local_airflow.environment import DAG_ID
-from include.local_airflow.services import get
+from include.commands.environment import DAG_ID
+from include.commands.services import get
 from include.sample_data import SampleData, write_sample_data
 from tests.containers.conftest import PROJECT, RESULTS, Stack, is_healthy, wait_until
 from tests.containers.engine import Engine
@@ -60,7 +60,7 @@ def test_image_holds_what_runs_and_nothing_of_its_development(engine: Engine, im
     assert {"dags", "include", "glue_script"} <= found
     assert found - {"dags", "include", "glue_script", "logs", "plugins", ".astro"} <= {
         "Dockerfile", ".dockerignore", "packages.txt", "requirements.txt",
-        # Of the user astro.
+        # Owned by the user astro.
         ".bash_logout", ".bashrc", ".profile",
     }  # fmt: skip
 
@@ -77,7 +77,7 @@ class GreenRun:
 
 @pytest.fixture(scope="module")
 def green_run(stack: Stack, figures: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> GreenRun:
-    """Sample data uploaded, the DAG switched on, and its first scheduled run ended."""
+    """Sample data is uploaded, the DAG is switched on, and its first scheduled run has ended."""
     sample = tmp_path_factory.mktemp("sample")
     planted = write_sample_data(sample, listens=4_000, days=2, tracks=800, users=900)
     s3 = connect("s3", LOCAL_AWS)

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,9 +16,9 @@ from airflow.models.dagbag import DagBag
 from airflow.operators.branch import BranchMixIn
 from airflow.providers.common.compat.sdk import Asset, MappedOperator, TriggerRule
 
-from helpers.note_run import note_run
-from helpers.notify_failure import notify_failure
-from helpers.run_key import run_key_of
+from helpers.contract.keys import run_key_of
+from helpers.notices.note_run import note_run
+from helpers.notices.notify_failure import notify_failure
 from helpers.trigger_glue_job import JOB_TIMEOUT_MINUTES
 
 try:
@@ -66,7 +67,7 @@ DOWNSTREAM = {
 
 @pytest.fixture(scope="session")
 def dag_bag() -> Iterator[DagBag]:
-    """What Airflow finds in the DAGs folder where no variable of the pipeline is set."""
+    """Airflow's view of the DAGs folder when no variable of the pipeline is set."""
     with pytest.MonkeyPatch.context() as patch:
         for variable in SETTINGS:
             patch.delenv(variable, raising=False)
@@ -85,12 +86,12 @@ def dag(dag_bag: DagBag) -> DAG:
 
 
 def load_dag() -> DAG:
-    """The DAG as it is in the environment of the test."""
+    """The DAG in the environment of the test."""
     return DagBag(DAGS).dags[DAG_ID]
 
 
 def schedule_of(dag: DAG) -> str:
-    """The schedule as the scheduler knows it."""
+    """The schedule as the scheduler sees it."""
     read: DAG = DagSerialization.from_dict(DagSerialization.to_dict(dag))
     return read.timetable.summary
 
@@ -104,7 +105,7 @@ class TestDag:
         assert dag_bag.import_errors == {}
         assert list(dag_bag.dags) == [DAG_ID]
 
-    def test_dag_tells_what_it_is_for(self, dag: DAG) -> None:
+    def test_dag_has_a_description_and_docs(self, dag: DAG) -> None:
         assert set(dag.tags) == {"music", "streaming", "kpi", "s3", "glue", "dynamodb"}
         assert dag.description
         assert dag.doc_md
@@ -144,16 +145,14 @@ class TestDag:
 
         assert mapped == {"extract_and_combine_streams", "validate_csv_files"}
 
-    def test_only_glue_runs_though_one_of_its_two_ways_was_skipped(self, dag: DAG) -> None:
+    def test_only_the_glue_task_runs_after_a_skipped_branch(self, dag: DAG) -> None:
         rules = {task.task_id: task.trigger_rule for task in dag.tasks}
 
         assert rules.pop("trigger_glue_job") == TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
         assert set(rules.values()) == {TriggerRule.ALL_SUCCESS}
 
     @pytest.mark.parametrize("task_id", DOWNSTREAM)
-    def test_task_is_retried_ever_more_slowly_ends_some_time_and_tells_of_its_failure(
-        self, dag: DAG, task_id: str
-    ) -> None:
+    def test_task_has_backoff_a_timeout_and_a_failure_callback(self, dag: DAG, task_id: str) -> None:
         task: Any = dag.get_task(task_id)
 
         assert task.retries >= 2
@@ -163,7 +162,7 @@ class TestDag:
         assert task.on_failure_callback in (notify_failure, [notify_failure])
 
     def test_glue_has_the_time_that_its_job_may_take(self, dag: DAG) -> None:
-        """Airflow ends a deferred task too after its execution timeout, counted from the task's start."""
+        """Airflow ends even a deferred task after its execution timeout, counted from the task's start."""
         task: Any = dag.get_task("trigger_glue_job")
 
         assert task.execution_timeout > timedelta(minutes=JOB_TIMEOUT_MINUTES)
@@ -179,12 +178,28 @@ class TestDag:
         assert sensor.soft_fail is True
         assert sensor.poke_interval == 60
 
-    def test_glue_job_gets_the_runs_key_as_its_batch_id(self, dag: DAG) -> None:
+    def test_glue_job_gets_the_settings_and_the_runs_folders(
+        self, dag: DAG, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for variable, bucket in BUCKETS.items():
+            monkeypatch.setenv(variable, bucket)
+        monkeypatch.setenv("GLUE_WORKER_TYPE", "G.2X")
         task: Any = copy(dag.get_task("trigger_glue_job"))
+        run_key = run_key_of(RUN_ID)
 
         task.render_template_fields({"run_id": RUN_ID})
 
-        assert task.batch_id == run_key_of(RUN_ID)
+        assert task.batch_id == run_key
+        assert (task.job_name, task.iam_role_name) == ("music_streaming_kpis", "music-streaming-glue-role")
+        assert task.s3_bucket == "intermediate"
+        assert task.create_job_kwargs == {"GlueVersion": "5.1", "WorkerType": "G.2X", "Timeout": 120}
+        assert task.script_args == {
+            "--BATCH_ID": run_key,
+            "--S3_SOURCE_PATH": f"s3://intermediate/runs/{run_key}/input/",
+            "--S3_HISTORY_PATH": "s3://archive/listens/",
+            "--S3_OUTPUT_PATH": f"s3://intermediate/runs/{run_key}/output/",
+            "--enable-auto-scaling": "true",
+        }
 
 
 class TestVariables:
@@ -236,12 +251,37 @@ class TestParsing:
         assert process.returncode == 0, process.stderr
         assert process.stdout == "set()\n"
 
+    def test_project_as_a_bundle_holds_the_one_dag_and_no_import_error(self, tmp_path: Path) -> None:
+        """The root of a checkout, as Git gives it to Airflow: other files must not be read as DAGs."""
+        for name in ("dags", "plugins", "glue_script", "include", "tests", "dashboard"):
+            shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(REPOSITORY / ".airflowignore", tmp_path)
+        script = (
+            f"from airflow.models.dagbag import DagBag; bag = DagBag({str(tmp_path)!r});"
+            "print(list(bag.dags), bag.import_errors)"
+        )
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        environment |= {
+            "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(tmp_path / "plugins"),
+        }
+
+        process = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", script],
+            cwd="/",
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
+        assert process.stdout.splitlines()[-1:] == [f"['{DAG_ID}'] {{}}"], process.stdout + process.stderr
+
     def test_dag_that_is_read_again_is_stored_the_same(self, dag: DAG, clean_environment: None) -> None:
-        """Else the scheduler would take it for a changed one every time that it reads the file."""
+        """Otherwise the scheduler would see a change whenever it reads the file."""
         assert DagSerialization.to_dict(load_dag()) == DagSerialization.to_dict(dag)
 
     def test_dag_that_was_serialized_is_the_same(self, dag: DAG) -> None:
-        """The scheduler and the webserver know the DAG only by what the parser stored as JSON."""
+        """The scheduler and the webserver know the DAG only from the parser's JSON."""
         stored = json.dumps(DagSerialization.to_dict(dag))
 
         read: DAG = DagSerialization.from_dict(json.loads(stored))
@@ -253,7 +293,7 @@ class TestParsing:
         assert read.get_task("trigger_glue_job").trigger_rule == TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS
         assert "AWS Glue Job Run Details" in read.get_task("trigger_glue_job").extra_links
         assert read.get_task("archive_streams_data").extra_links == ["Run report"]
-        assert read.params.dump() == {"reprocess_dates": None}
+        assert read.params.dump() == {"reprocess_dates": None, "accept_checks": False}
 
     def test_trigger_form_explains_every_parameter(self, dag: DAG) -> None:
         for name in dag.params:
@@ -290,7 +330,7 @@ class TestTasks:
         assert chosen in DOWNSTREAM["choose_input"]
 
     @pytest.mark.parametrize("missing", BUCKETS)
-    def test_missing_variable_fails_the_first_task_for_good_and_is_named(
+    def test_missing_variable_fails_the_first_task_without_retry_and_is_named(
         self, dag: DAG, clean_environment: None, monkeypatch: pytest.MonkeyPatch, missing: str
     ) -> None:
         for variable in BUCKETS.keys() - {missing}:

@@ -1,4 +1,4 @@
-"""The dashboard's environment has no local AWS: that runs in the project's, which `make test` makes too."""
+"""Local AWS for the dashboard's tests, from the project's environment, since the dashboard's has none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def local_aws() -> Iterator[str]:
 
 @pytest.fixture
 def environment(local_aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That of a user of local AWS, in which no page was shown before."""
+    """Sets the variables of a user of local AWS; no page was shown before."""
     for name, value in {
         "AWS_ENDPOINT_URL": local_aws,
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -34,6 +34,8 @@ def environment(local_aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
         monkeypatch.setenv(name, value)
+    for name in ("SOURCE_BUCKET_NAME", "DASHBOARD_MAKE_OPTIONS"):
+        monkeypatch.delenv(name, raising=False)
     st.cache_resource.clear()
 
 

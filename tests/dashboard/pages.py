@@ -1,4 +1,4 @@
-"""The dashboard's pages, run without a browser, as what they put on the screen."""
+"""Runs the dashboard's pages without a browser and returns the elements that they show."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Page:
 
     @property
     def sentences(self) -> list[str]:
-        """What the page says in boxes."""
+        """The texts of the page's colored boxes."""
         boxes = (self.app.info, self.app.warning, self.app.error)
         return [box.value for kind in boxes for box in kind]
 
@@ -52,6 +52,16 @@ class Page:
                     charts[_title(element.proto.spec)] = reader.read_all().to_pandas()
         return charts
 
+    @property
+    def commands(self) -> list[str]:
+        """The commands that the page shows for copying."""
+        return [block.value for block in self.app.code]
+
+    @property
+    def text(self) -> str:
+        """The page's text outside of boxes, tables and charts."""
+        return "\n".join(part.value for part in [*self.app.caption, *self.app.markdown])
+
     def chart_specs(self) -> list[str]:
         """The charts as Vega-Lite."""
         return [e.proto.spec for e in _elements(self.app.main) if e.type == "vega_lite_chart"]
@@ -63,12 +73,12 @@ class Page:
 
 
 def open_page(name: str = "day", **query: str) -> Page:
-    """Run the page for the first time; `query` is that of its address."""
+    """Run the page for the first time; `query` is the query of its address."""
     app = AppTest.from_file(str(REPOSITORY / "dashboard" / "app.py"), default_timeout=60)
     for key, value in query.items():
         app.query_params[key] = value
     if name != "day":
-        # Pages can be switched once the first has run.
+        # The app can switch pages only after its first page has run.
         app.run()
         app.switch_page(f"views/{name}.py")
     app.run()
@@ -87,4 +97,4 @@ def _elements(block: Any) -> Iterator[Any]:
 def _title(spec: str) -> str:
     parsed = json.loads(spec)
     title = parsed.get("title") or parsed["layer"][0]["title"]
-    return str(title)
+    return str(title["text"] if isinstance(title, dict) else title)

@@ -36,8 +36,8 @@ def _stored(dynamodb: Any, table: str, day: date) -> dict[str, Item]:
     return {item["track_genre"]: item for item in items}
 
 
-def _number(text: str) -> Decimal:
-    return Decimal(text.removesuffix(" min").replace(",", ""))
+def _hours(minutes: Decimal) -> str:
+    return f"{minutes / 60:,.1f} h" if minutes >= 120 else f"{minutes:,.1f} min"
 
 
 def _rows(page: Page, title: str) -> list[tuple[Any, ...]]:
@@ -51,14 +51,14 @@ def test_every_number_is_the_table_s(day: date, table: str, dynamodb: Any) -> No
 
     page = open_page(day=day.isoformat())
 
-    assert {label: _number(text) for label, text in page.metrics.items()} == {
-        "Listens": totals["listen_count"],
-        "Listeners": totals["unique_listeners"],
-        "Listening time": totals["total_listening_time"],
-        "Time per listener": totals["avg_listening_time_per_user"],
+    assert page.metrics == {
+        "Listens": f"{totals['listen_count']:,}",
+        "Listeners": f"{totals['unique_listeners']:,}",
+        "Listening time": _hours(totals["total_listening_time"]),
+        "Time per listener": _hours(totals["avg_listening_time_per_user"]),
     }
     unmatched = [totals[f"unmatched_{kind}_listens"] for kind in ("track", "user")]
-    assert page.app.caption[0].value.startswith("{} listens of tracks and {} listens".format(*unmatched))
+    assert "{} listens of tracks and {} listens of users".format(*unmatched) in page.text
     assert _rows(page, "Top genres") == [
         (genre["track_genre"], genre["listen_count"], f"{genre['listen_count']:,}")
         for genre in totals["top_5_genres_per_day"]
@@ -72,12 +72,12 @@ def test_every_number_is_the_table_s(day: date, table: str, dynamodb: Any) -> No
         )
         for country in totals["top_5_countries_per_day"]
     ]
-    shown = {row["Genre"]: row for row in page.frame().to_dict("records")}
+    shown = {row["Genre"]: row for row in page.frame(1).to_dict("records")}
     assert shown.keys() == stored.keys()
     for genre, item in stored.items():
         row = shown[genre]
         assert (row["Listens"], row["Listeners"]) == (item["listen_count"], item["unique_listeners"])
-        assert Decimal(str(row["Listening time (min)"])) == item["total_listening_time"]
+        assert row["Listening time (h)"] == pytest.approx(float(item["total_listening_time"]) / 60)
         assert Decimal(str(row["Time per listener (min)"])) == item["avg_listening_time_per_user"]
         if genre == "Unknown":
             assert pd.isna(row["Rank"])
@@ -98,7 +98,7 @@ def _assert_songs_are_the_table_s(page: Page, genre: str, stored: dict[str, Item
         )
         for song in songs
     ]
-    assert page.frame(1).to_dict("records") == [
+    assert page.frame(0).to_dict("records") == [
         {
             "Rank": song["rank"],
             "Song": song["track_name"],
@@ -110,7 +110,7 @@ def _assert_songs_are_the_table_s(page: Page, genre: str, stored: dict[str, Item
 
 
 def test_genres_come_by_rank_with_unknown_last(table: str) -> None:
-    frame = open_page(day=FIRST.isoformat()).frame()
+    frame = open_page(day=FIRST.isoformat()).frame(1)
 
     assert list(frame["Rank"])[:-1] == list(range(1, len(frame)))
     assert frame["Genre"].iloc[-1] == "Unknown"
@@ -123,13 +123,30 @@ def test_change_is_against_the_day_before(table: str, dynamodb: Any) -> None:
     change = now["listen_count"] - before["listen_count"]
     minutes = now["total_listening_time"] - before["total_listening_time"]
     assert page.deltas["Listens"] == f"+{change:,} (+{change / before['listen_count']:.1%})"
-    assert page.deltas["Listening time"].startswith(f"+{minutes:,} (+")
+    assert page.deltas["Listening time"].startswith(f"+{minutes / 60:,.1f} h (+")
     assert page.deltas["Time per listener"] == "no change"
+    assert f"Changes are against {FIRST}." in page.text
 
 
 def test_day_before_without_data_is_named(table: str) -> None:
     assert set(open_page(day=THIRD.isoformat()).deltas.values()) == {"no data on 2024-06-26"}
     assert set(open_page(day=FIRST.isoformat()).deltas.values()) == {"no data on 2024-06-23"}
+
+
+def test_headlines_have_a_small_chart_of_the_days_before(table: str, dynamodb: Any) -> None:
+    page = open_page(day=THIRD.isoformat())
+
+    stored = [_stored(dynamodb, table, day)["ALL_GENRES"]["listen_count"] for day in (FIRST, SECOND, THIRD)]
+    assert list(page.app.metric[0].proto.chart_data) == stored
+    assert f"The small charts show the 3 days with data since {FIRST}." in page.text
+    assert not open_page(day=FIRST.isoformat()).app.metric[0].proto.chart_data, "one day is no course of days"
+
+
+def test_page_says_how_old_its_numbers_are(table: str) -> None:
+    text = open_page().text
+
+    assert "**Data as of 2024-06-26 01:02 UTC** (" in text
+    assert "this day was last computed then. The table has days from 2024-06-24 to 2024-06-27." in text
 
 
 def test_page_opens_on_the_last_day(table: str) -> None:
@@ -206,4 +223,4 @@ def test_charts_have_titles_and_axes_with_units(table: str) -> None:
 
     assert len(specs) == 3
     for spec in specs:
-        assert '"title": "Listens"' in spec
+        assert '"subtitle": "Listens"' in spec

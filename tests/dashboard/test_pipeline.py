@@ -4,6 +4,7 @@ import json
 import urllib.request
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,12 +22,33 @@ TOTALS = {
     "new": 32_962,
     "repeated": 238,
 }
+WARNED = {
+    "name": "old_days",
+    "value": 2,
+    "limit": 0,
+    "verdict": "warned",
+    "message": "[2] *days* are old",
+}
 QUARANTINED = {
     "key": "streams/bad.csv",
     "disposition": "quarantine",
     "rows": 20,
     "destination": "quarantine/run-1/bad__1.csv",
+    "rejected": 20,
+    "rejected_by_reason": {"invalid listen_time": 20},
     "reason": "20 of 20 rows are bad",
+}
+WITH_REJECTED_ROWS = {
+    "key": "streams/good.csv",
+    "disposition": "archive",
+    "rows": 33_300,
+    "rejected": 100,
+    "rejected_by_reason": {"empty user_id": 70, "invalid listen_time": 30},
+    "rejected_examples": {
+        "empty user_id": {"line": 5, "value": None, "looks_like": None, "remedy": "fill it in"}
+    },
+    "destination": "streams/2024-06-26/good__1.csv",
+    "reason": None,
 }
 
 
@@ -57,6 +79,32 @@ def put_report(s3: Any, bucket: str) -> Callable[..., None]:
     return put
 
 
+@pytest.fixture
+def put_record(s3: Any, bucket: str) -> Callable[[str, Any], None]:
+    def put(key: str, record: Any) -> None:
+        s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(record))
+
+    return put
+
+
+def ending(number: int, **changes: Any) -> dict[str, Any]:
+    """Return the ending of a run that wrote no report."""
+    return {
+        "run_key": f"run-{number}",
+        "dag_run_id": f"manual__{number}",
+        "state": "failed",
+        "task_id": "trigger_glue_job",
+        "ended_at": datetime.now(UTC).isoformat(),
+        "reason": "Glue ended *FAILED*",
+        "next_step": "Fix what the reason names.",
+        "section": "the-glue-job-failed",
+    } | changes
+
+
+def manifest(number: int, began: datetime, *streams: dict[str, str]) -> dict[str, Any]:
+    return {"dag_run_id": f"manual__{number}", "frozen_at": began.isoformat(), "streams": list(streams)}
+
+
 def test_every_number_is_the_report_s(put_report: Callable[..., None]) -> None:
     put_report(1)
     put_report(
@@ -66,27 +114,26 @@ def test_every_number_is_the_report_s(put_report: Callable[..., None]) -> None:
     page = open_page("pipeline")
 
     newest, oldest = page.frame().to_dict("records")
-    assert {
-        name: oldest[name] for name in ("Files", "Archived", "Quarantined", "Rows", "Valid", "Rejected")
-    } == {
+    counts = ("Files", "Quarantined", "Rows", "Rejected", "New", "Repeated")
+    assert {name: oldest[name] for name in counts} == {
         "Files": 5,
-        "Archived": 4,
         "Quarantined": 1,
         "Rows": 33_320,
-        "Valid": 33_200,
         "Rejected": 120,
+        "New": 32_962,
+        "Repeated": 238,
     }
-    assert (oldest["New"], oldest["Repeated"], oldest["Duration (s)"]) == (32_962, 238, 90.5)
-    assert (oldest["Days touched"], oldest["Ended"]) == ("2: 2024-06-24 to 2024-06-25", "complete")
+    assert (oldest["State"], oldest["Duration"]) == (["complete"], "1 min 30 s")
+    assert oldest["Days"] == "2024-06-24 to 2024-06-25 (2)"
     assert (newest["Run"], newest["Rows"], newest["New"]) == ("manual__2", 7, 4)
     rows = page.charts()["Rows of stream files per run"]
-    assert list(zip(rows["Run"], rows["Kind"], rows["Rows"], strict=True)) == [
-        ("06-26 01:00:00", "New", 32_962),
-        ("06-26 01:00:00", "Repeated", 238),
-        ("06-26 01:00:00", "Rejected", 120),
-        ("06-26 02:00:00", "New", 4),
-        ("06-26 02:00:00", "Repeated", 0),
-        ("06-26 02:00:00", "Rejected", 3),
+    assert list(zip(rows["Run"], rows["Kind"], rows["label"], strict=True)) == [
+        ("06-26 02:00:00", "New", "4"),
+        ("06-26 02:00:00", "Rejected", "3"),
+        ("06-26 02:00:00", "Repeated", ""),
+        ("06-26 01:00:00", "New", "32,962"),
+        ("06-26 01:00:00", "Rejected", "120"),
+        ("06-26 01:00:00", "Repeated", "238"),
     ]
     reasons = page.charts()["Rejected rows by reason"]
     assert dict(zip(reasons["Reason"], reasons["label"], strict=True)) == {
@@ -94,12 +141,13 @@ def test_every_number_is_the_report_s(put_report: Callable[..., None]) -> None:
         "invalid listen_time": "50",
         "x": "3",
     }
+    assert "**Rows:** 7 = 33,200 valid + 3 rejected" in page.text
 
 
 def test_links_download_what_was_put_into_quarantine(
     put_report: Callable[..., None], s3: Any, bucket: str
 ) -> None:
-    put_report(1, files=[QUARANTINED])
+    put_report(1, files=[QUARANTINED, WITH_REJECTED_ROWS])
     rejected = "quarantine/run-1/rejected_rows/part-00000.csv"
     s3.put_object(Bucket=bucket, Key=QUARANTINED["destination"], Body=b"the file")
     s3.put_object(Bucket=bucket, Key=rejected, Body=b"the rows")
@@ -108,38 +156,129 @@ def test_links_download_what_was_put_into_quarantine(
 
     assert (file["File"], file["Rows"], file["Why"]) == ("streams/bad.csv", 20, "20 of 20 rows are bad")
     assert (rows["File"], rows["Rows"]) == ("part-00000.csv", 100)
+    assert rows["Why"] == (
+        "rejected rows of the other files: streams/good.csv: empty user_id in 70 rows, the first in line 5: "
+        "fill it in; invalid listen_time in 30 rows"
+    )
     for entry, content in ((file, b"the file"), (rows, b"the rows")):
         with urllib.request.urlopen(entry["Download"]) as answer:
             assert answer.read() == content
 
 
-def test_ways_in_which_a_run_ends_are_told_apart(put_report: Callable[..., None]) -> None:
+def test_ways_in_which_a_run_ends_are_told_apart_by_word(put_report: Callable[..., None]) -> None:
     none_valid = {name: value for name, value in TOTALS.items() if name not in ("new", "repeated")}
     put_report(1, status="no_valid_rows", totals=none_valid, days={})
     put_report(2, reprocess_dates=["2024-06-24"], days={"2024-06-24": {}})
+    put_report(3, status="all_left", days={}, totals=TOTALS | {"left": 5, "archived": 0})
+    put_report(4, checks=[WARNED])
 
     frame = open_page("pipeline").frame()
 
-    assert list(frame["Ended"]) == ["days computed again", "failed: no valid row"]
-    assert list(frame["Days touched"]) == ["2024-06-24", "none"]
+    assert list(frame["State"]) == [["warned"], ["skipped"], ["complete"], ["failed"]]
+    assert list(frame["Days"]) == ["2024-06-24 to 2024-06-25 (2)", "none", "2024-06-24", "none"]
 
 
-def test_runs_without_rejected_rows_say_so(put_report: Callable[..., None]) -> None:
+def test_failed_run_has_its_reason_and_the_command_as_it_is_typed(
+    put_report: Callable[..., None],
+    put_record: Callable[[str, Any], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DASHBOARD_MAKE_OPTIONS", " AWS_PORT=5611")
+    put_report(1)
+    put_record("runs/run-2/ending.json", ending(2))
+
+    page = open_page("pipeline")
+
+    newest = page.frame().to_dict("records")[0]
+    assert (newest["State"], newest["Why"]) == (["failed"], "Glue ended *FAILED*")
+    assert newest["Next command"] == "make run AWS_PORT=5611"
+    assert page.commands[0] == "make run AWS_PORT=5611"
+    assert r"Glue ended \*FAILED\*" in page.text
+    assert (
+        r"**What to do:** Fix what the reason names\. More: `docs/runbook.md#the-glue-job-failed`"
+        in page.text
+    )
+    assert "Data as of 2024-06-26 01:01 UTC" in page.text, "a failed run makes no data newer"
+
+
+def test_run_of_which_only_airflow_knows_how_it_ended_says_so(
+    put_record: Callable[[str, Any], None],
+) -> None:
+    put_record("runs/run-1/manifest.json", manifest(1, datetime.now(UTC) - timedelta(hours=5)))
+    put_record("runs/run-2/manifest.json", manifest(2, datetime.now(UTC)))
+
+    page = open_page("pipeline")
+
+    assert {row["Run"]: row["State"] for row in page.frame().to_dict("records")} == {
+        "manual__1": ["no ending"],
+        "manual__2": ["running"],
+    }
+    assert "or it was stopped from outside" in page.text
+
+
+def test_run_without_files_is_shown_as_skipped(put_record: Callable[[str, Any], None]) -> None:
+    put_record("runs/run-1/ending.json", ending(1, state="skipped", reason="No CSV file came", section=""))
+
+    page = open_page("pipeline")
+
+    assert list(page.frame()["State"]) == [["skipped"]]
+    assert "No CSV file came" in page.text
+    assert page.commands == []
+
+
+def test_files_that_wait_are_named_with_the_command_that_takes_them(
+    put_report: Callable[..., None], s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASHBOARD_MAKE_OPTIONS", " AWS_PORT=5611")
+    monkeypatch.setenv("SOURCE_BUCKET_NAME", bucket)
+    put_report(1, totals=TOTALS | {"rejected": 0, "quarantined": 0})
+    for number in range(5):
+        s3.put_object(Bucket=bucket, Key=f"streams/{number}.csv", Body=b"x" * 1000)
+
+    page = open_page("pipeline")
+
+    assert "5 stream files (5.0 kB) wait for a run, the oldest since" in page.text
+    assert r"streams\/2\.csv and 2 more" in page.text
+    assert page.commands == ["make run AWS_PORT=5611"]
+
+
+@pytest.mark.parametrize(("source", "why"), [("", "is not set"), ("no-such-bucket", "does not exist")])
+def test_waiting_files_that_cannot_be_seen_are_said_and_the_runs_are_shown(
+    put_report: Callable[..., None], monkeypatch: pytest.MonkeyPatch, source: str, why: str
+) -> None:
+    monkeypatch.setenv("SOURCE_BUCKET_NAME", source)
+    put_report(1)
+
+    page = open_page("pipeline")
+
+    (caption,) = [
+        c.value for c in page.app.caption if c.value.startswith("Files that wait for a run are not")
+    ]
+    assert why in caption
+    assert len(page.frame()) == 1
+
+
+def test_nothing_to_do_is_said(
+    put_report: Callable[..., None], bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_BUCKET_NAME", bucket)
     put_report(1, totals=TOTALS | {"rejected": 0, "quarantined": 0, "rejected_by_reason": {}})
 
-    assert open_page("pipeline").sentences == [
-        "No row was rejected in these runs.",
-        "These runs put nothing into quarantine.",
-    ]
+    page = open_page("pipeline")
+
+    assert [box.value for box in page.app.success] == ["The last run is complete, and no file waits."]
+    assert page.sentences == ["No row was rejected in these runs.", "This run put nothing into quarantine."]
 
 
-def test_archive_without_a_report_says_what_makes_one(bucket: str) -> None:
-    (sentence,) = open_page("pipeline").sentences
+def test_archive_without_a_run_says_what_makes_one(bucket: str) -> None:
+    page = open_page("pipeline")
 
+    (sentence,) = page.sentences
     assert sentence.endswith(
-        "has no run report yet: no run has ended. "
-        "On local AWS `make run` makes one; on AWS start a run of the DAG."
+        "has no record of a run yet. On local AWS `make run` makes a first run; "
+        "on AWS start a run of the DAG."
     )
+    assert "**No data yet**: none of these runs stored KPIs." in page.text
 
 
 def test_missing_variable_and_bucket_are_named(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,3 +290,20 @@ def test_missing_variable_and_bucket_are_named(bucket: str, monkeypatch: pytest.
     st.cache_resource.clear()
     monkeypatch.delenv("ARCHIVE_BUCKET_NAME")
     assert "ARCHIVE_BUCKET_NAME is not set. Set it to the bucket" in open_page("pipeline").sentences[0]
+
+
+def test_checks_that_did_not_simply_pass_are_shown_with_their_run(put_report: Callable[..., None]) -> None:
+    put_report(1, checks=[WARNED, WARNED | {"verdict": "passed", "message": ""}])
+
+    page = open_page("pipeline")
+
+    (row,) = page.frame(1).to_dict("records")
+    assert (row["Verdict"], row["Value"], row["Limit"]) == ("warned", 2, 0)
+    assert row["Why"] == "[2] *days* are old"
+    assert r"\[2\] \*days\* are old" in page.text
+
+
+def test_run_of_which_every_check_passed_says_so(put_report: Callable[..., None]) -> None:
+    put_report(1, checks=[WARNED | {"verdict": "passed", "message": ""}])
+
+    assert "Every check of this run passed." in open_page("pipeline").sentences

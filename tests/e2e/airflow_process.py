@@ -1,4 +1,4 @@
-"""The real DAG, run to its end by an Airflow in a process of its own."""
+"""Runs the real DAG to its end with an Airflow in a separate process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from inspect import signature
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from include.local_airflow.environment import DAG_ID, DAGS_DIR
+from include.commands.environment import DAG_ID, DAGS_DIR
 from tests.e2e.processes import OutputByLabel, become, single_process
 
 
@@ -24,10 +25,10 @@ class DagRunOutcome:
 
     Attributes:
         run_id: the DAG run's id.
-        logical_date: with it the run can be cleared.
+        logical_date: the date by which the run can be cleared.
         state: state of the DAG run.
         task_states: state of each task instance, by its id, with the index of a mapped one.
-        attempts: how often each was tried.
+        attempts: number of attempts of each task instance.
         errors: message of the last failed attempt, by task.
         logs: the log of all attempts, by task.
     """
@@ -42,10 +43,10 @@ class DagRunOutcome:
 
 
 class AirflowProcess:
-    """A process with an Airflow of its own, in which DAG runs follow each other without starting anew."""
+    """A process with its own Airflow that runs several DAG runs without restarting."""
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
-        """Start it; `log` takes its output."""
+        """Start it; its output goes to `log`."""
         self._pool = single_process(start_airflow, dict(environment), log)
 
     def run_dag(
@@ -53,6 +54,7 @@ class AirflowProcess:
         environment: Mapping[str, str],
         conf: Mapping[str, Any] | None = None,
         logical_date: datetime | None = None,
+        run_id: str | None = None,
     ) -> DagRunOutcome:
         """Run the real DAG to its end with `dag.test()`.
 
@@ -60,8 +62,9 @@ class AirflowProcess:
             environment: the variables that the DAG sees.
             conf: the run's configuration, such as `reprocess_dates`.
             logical_date: that of an earlier run, to clear all of its tasks and run it again.
+            run_id: the run's id, in place of the one that Airflow makes.
         """
-        return self._pool.submit(run_dag, dict(environment), conf, logical_date).result()
+        return self._pool.submit(run_dag, dict(environment), conf, logical_date, run_id).result()
 
     def close(self) -> None:
         """End the process."""
@@ -69,24 +72,27 @@ class AirflowProcess:
 
 
 def start_airflow(environment: dict[str, str], log: Path) -> None:
-    """Let this process be one with an Airflow of its own, whose output goes to `log`."""
+    """Set this process up with its own Airflow, whose output goes to `log`."""
     become(environment, log)
     from airflow.utils import db
 
     db.initdb()
-    # As where Airflow runs a task; the migration above leaves another level behind.
+    # Airflow runs tasks with this log level; the migration above leaves another one behind.
     logging.getLogger().setLevel(logging.INFO)
 
 
 def run_dag(
-    environment: dict[str, str], conf: Mapping[str, Any] | None, logical_date: datetime | None
+    environment: dict[str, str],
+    conf: Mapping[str, Any] | None,
+    logical_date: datetime | None,
+    run_id: str | None = None,
 ) -> DagRunOutcome:
     """Run the real DAG to its end in this process; see `AirflowProcess.run_dag`."""
     os.environ.clear()
     os.environ.update(environment)
     from airflow.models.dagbag import DagBag
 
-    from include.local_airflow.progress import TaskProgress, label_of, listener_manager
+    from include.commands.progress import TaskProgress, label_of, listener_manager
 
     bag = DagBag(DAGS_DIR)
     dag = bag.dags.get(DAG_ID)
@@ -99,13 +105,15 @@ def run_dag(
     progress = TaskProgress(on_start=task_logs.begin, on_end=lambda label, state, seconds: None)
     listeners: Any = listener_manager()
     listeners.add_listener(progress)
-    # Airflow 3 has other names for the date, and takes the run's id from the second one.
+    # Airflow 3 names the date differently, and takes the run's id from the second one.
     date_names = {"execution_date", "logical_date", "run_after"} & signature(dag.test).parameters.keys()
     dates = dict.fromkeys(date_names, logical_date or datetime.now(UTC))
-    # dag.test() sleeps a second each time that a failure or a skip goes on to the next task.
+    # dag.test() sleeps a second whenever a failure or skip propagates to the next task.
     short_sleep = SimpleNamespace(sleep=lambda seconds: time.sleep(0.05))
+    made = "airflow.models.dagrun.DagRun.generate_run_id"
+    given_id = patch(made, lambda *_, **__: run_id) if run_id else nullcontext()
     try:
-        with patch("airflow.models.dag.time", short_sleep, create=True):
+        with patch("airflow.models.dag.time", short_sleep, create=True), given_id:
             dag_run = dag.test(run_conf=dict(conf or {}), **dates)
     finally:
         listeners.pm.unregister(progress)

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: a local AWS, an Airflow and a Spark; each has a pipeline of its own."""
+"""Fixtures of the end-to-end tests: a local AWS, an Airflow and a Spark; each test has its own pipeline."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def stack(endpoint_url: str, work_dir: Path) -> Deployment:
 
 @pytest.fixture(scope="session")
 def make_deployment(stack: Deployment) -> Callable[..., Deployment]:
-    """Makes a pipeline with buckets and a table of its own (versioning=True)."""
+    """Makes a pipeline with its own buckets and table (versioning=True)."""
     return partial(deploy, stack.endpoint_url, stack.airflow_home, stack.names)
 
 
 @pytest.fixture
 def deployment(make_deployment: Callable[..., Deployment]) -> Deployment:
-    """A pipeline of the test's own, to which nothing was delivered."""
+    """A pipeline for one test, to which nothing was delivered."""
     return make_deployment()
 
 

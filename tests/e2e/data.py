@@ -1,4 +1,4 @@
-"""Small deliveries: catalogs with what real ones have in them, and listening events to go with them."""
+"""Small deliveries: catalogs with the oddities of real ones, and matching listening events."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def stream_file(rows: Iterable[Sequence[str]]) -> bytes:
 
 
 def listens(seed: int, count: int, days: Sequence[str] = (FIRST_DAY,)) -> list[tuple[str, str, str]]:
-    """Return random listens of the days, the same for the same seed; some are of nobody or nothing known."""
+    """Return random listens of the days, the same for the same seed; some have an unknown user or track."""
     random = Random(seed)
     return [
         (random.choice(USERS), random.choice(TRACKS), f"{random.choice(days)} {_time(random)}")
@@ -65,7 +65,7 @@ def catalogs(song_rows: Iterable[Sequence[str]] = tuple(_SONG_ROWS)) -> dict[str
 
 
 def songs_with_genres(**genres: str) -> list[Sequence[str]]:
-    """Return the songs with another genre where the track or its present genre is named."""
+    """Return the songs with another genre for each track or genre that is named."""
     return [(*row[:3], genres.get(row[0]) or genres.get(row[3]) or row[3], *row[4:]) for row in _SONG_ROWS]
 
 

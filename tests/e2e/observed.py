@@ -1,4 +1,4 @@
-"""What a pipeline has left in S3 and DynamoDB, read in one go."""
+"""A pipeline's state in S3 and DynamoDB, read at one moment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.kpi_oracle import Items
 
 @dataclass(frozen=True)
 class Resources:
-    """Where a pipeline keeps its data, with clients that reach it."""
+    """The resources that hold a pipeline's data, with their clients."""
 
     s3: Any
     dynamodb: Any
@@ -26,7 +26,7 @@ class Resources:
 
 @dataclass
 class Observed:
-    """All that a pipeline has left, read at one moment.
+    """A pipeline's complete state at one moment.
 
     Attributes:
         source: content of the current objects under `streams/`, by key.
@@ -63,7 +63,7 @@ class Observed:
 
 
 def observe(resources: Resources) -> Observed:
-    """Read all that the pipeline has left."""
+    """Read the pipeline's complete state."""
     return Observed(
         source=read_objects(resources, resources.source_bucket, "streams/"),
         archive=read_objects(resources, resources.archive_bucket),
@@ -73,12 +73,15 @@ def observe(resources: Resources) -> Observed:
 
 
 def snapshot(resources: Resources) -> dict[str, Any]:
-    """Return every current object (version and ETag) and every item, by a name for messages."""
+    """Return every current object (version and ETag) and every item, by a name for messages.
+
+    How runs failed or were skipped is left out: people read it, and the pipeline does not.
+    """
     found: dict[str, Any] = {}
     for bucket in (resources.source_bucket, resources.intermediate_bucket, resources.archive_bucket):
         for page in resources.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
             for version in page.get("Versions", []):
-                if version["IsLatest"]:
+                if version["IsLatest"] and not version["Key"].endswith("/ending.json"):
                     found[f"s3://{bucket}/{version['Key']}"] = (version["VersionId"], version["ETag"])
     for key, item in scan_items(resources).items():
         found[f"item {key}"] = item

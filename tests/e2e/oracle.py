@@ -1,8 +1,8 @@
-"""The judge of every end-to-end test: what the pipeline has left against what was delivered.
+"""The judge of every end-to-end test: compares a pipeline's state with what was delivered.
 
-It shares no code with the pipeline and needs neither Spark nor Airflow nor pytest. The checks take what was
-read once (`observed`) and yield what is wrong as sentences; the `assert_...` functions raise AssertionError
-with all of them.
+It shares no code with the pipeline and needs neither Spark nor Airflow nor pytest. The checks take a state
+that was read once (`observed`) and yield a sentence per fault; the `assert_...` functions raise
+AssertionError with all of them.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ MAX_PROBLEMS_SHOWN = 25
 def assert_consistent(
     resources: Resources, delivered: Delivered, unfinished_runs: Collection[str] = ()
 ) -> None:
-    """Check everything that must hold once all runs have ended.
+    """Check every invariant that must hold once all runs have ended.
 
     Args:
         resources: the pipeline's buckets and table.
-        delivered: what was put into the source bucket.
-        unfinished_runs: run keys of runs that failed for good; only they may leave temporary objects.
+        delivered: everything that was uploaded to the source bucket.
+        unfinished_runs: run keys of runs that finally failed; only they may leave temporary objects.
 
     Raises:
-        AssertionError: names every difference.
+        AssertionError: lists every difference.
     """
     _fail_if(find_problems(observe(resources), delivered, unfinished_runs))
 
@@ -42,7 +42,7 @@ def assert_consistent(
 def find_problems(
     observed: Observed, delivered: Delivered, unfinished_runs: Collection[str] = ()
 ) -> list[str]:
-    """Return what `assert_consistent` complains of."""
+    """Return the problems that `assert_consistent` reports."""
     return [
         *report_problems(observed, delivered),
         *place_problems(observed, delivered),
@@ -54,10 +54,10 @@ def find_problems(
 
 
 def assert_another_run_changes_nothing(resources: Resources, run: Callable[[], object]) -> None:
-    """Call `run`, a further or a repeated run without new files, and compare all objects and items.
+    """Call `run`, a new or repeated run without new files, and compare all objects and items.
 
     Raises:
-        AssertionError: names every object or item that is new, gone or changed.
+        AssertionError: lists every object or item that is new, gone or changed.
     """
     before = snapshot(resources)
     run()
@@ -74,7 +74,7 @@ def assert_another_run_changes_nothing(resources: Resources, run: Callable[[], o
 
 
 def scan_kpis(resources: Resources) -> Items:
-    """Return the table's items without what tells the runs apart that wrote them."""
+    """Return the table's items without the attributes that depend on the run."""
     return {
         key: {name: value for name, value in item.items() if name not in STAMPS}
         for key, item in scan_items(resources).items()
@@ -85,7 +85,7 @@ def scan_kpis(resources: Resources) -> Items:
 
 
 def report_problems(observed: Observed, delivered: Delivered) -> Iterator[str]:
-    """Check each run's report in itself, against the files' content, and that no file is in two reports."""
+    """Check each run's report for consistency, against the files' content, and for files in two reports."""
     uploads = {(upload.key, upload.version_id): upload for upload in delivered.uploads}
     taken: dict[tuple[str, str | None], str] = {}
     for run_key, report in observed.reports.items():
@@ -211,7 +211,7 @@ def table_problems(observed: Observed, delivered: Delivered) -> Iterator[str]:
 
 
 def stamp_problems(observed: Observed) -> Iterator[str]:
-    """Check that each day was written as a whole, by a complete run, from all of the day's history."""
+    """Check that each day was written completely, by one complete run, from all of the day's history."""
     history = Counter(key.split("/")[1] for key in observed.archived("listens/"))
     stamps_of_day: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
     for (day, genre), item in observed.items.items():
@@ -243,7 +243,7 @@ def accepted_listens(observed: Observed) -> dict[str, list[Listen]]:
     """Return the valid rows of the CSV files in the archive by UTC day, repeated ones included."""
     by_day: dict[str, list[Listen]] = defaultdict(list)
     for content in observed.archived("streams/").values():
-        # A file that cannot be read should not be there; the check of its report says so.
+        # An unreadable file should not be there; the check of its report says so.
         with suppress(Exception):
             for listen in read_stream(content).listens:
                 by_day[listen.listen_time.date().isoformat()].append(listen)
@@ -283,7 +283,7 @@ def place_problems(observed: Observed, delivered: Delivered) -> Iterator[str]:
 
 
 def _stream_files(observed: Observed) -> Iterator[tuple[str, bytes]]:
-    """Yield what is in the three places, without what is kept there about rejected files and rows."""
+    """Yield the stream files of the three places, without the descriptions of rejected data."""
     yield from ((f"source {key}", content) for key, content in observed.source.items())
     yield from ((f"archive {key}", content) for key, content in observed.archived("streams/").items())
     for key, content in observed.archived("quarantine/").items():
@@ -292,7 +292,7 @@ def _stream_files(observed: Observed) -> Iterator[tuple[str, bytes]]:
 
 
 def leftover_problems(observed: Observed, unfinished_runs: Collection[str] = ()) -> Iterator[str]:
-    """Check that no temporary object is left but those of the unfinished runs."""
+    """Check that only unfinished runs have temporary objects."""
     for key in observed.temporary_keys:
         if key.split("/")[1] not in unfinished_runs:
             yield f"temporary object {key} is left"

@@ -1,4 +1,4 @@
-"""The pipeline's helper functions, one after the other."""
+"""Runs the pipeline's helper functions one after the other."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.e2e.deployment import Deployment
 class PipelineRunner:
     """Runs the tasks of one DAG run in this process, without Airflow's scheduling and without a Glue job.
 
-    What a task returns is kept as Airflow keeps XComs, so that any task can be run again: `run_task` is a
-    retry of one, `run` clears a task and what follows it. Skips and failures are raised as they come.
+    A task's result is kept like an XCom, so any task can run again: `run_task` is a retry of one task, `run`
+    clears a task and its downstream tasks. Skips and failures are raised as exceptions.
 
     Attributes:
-        results: what each task returned that has ended, by task id.
+        results: the result of each task that has ended, by task id.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class PipelineRunner:
 
     @property
     def run_key(self) -> str:
-        """The name under which the run keeps its objects."""
-        from helpers.run_key import run_key_of
+        """The run's name in S3 keys."""
+        from helpers.contract.keys import run_key_of
 
         return run_key_of(self.dag_run_id)
 
     @property
     def task_ids(self) -> list[str]:
-        """The tasks of this run in their order."""
+        """The tasks of this run, in order."""
         return list(self._tasks())
 
     def run(self, start: str | None = None) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class PipelineRunner:
         return self.report()
 
     def run_task(self, task_id: str) -> Any:
-        """Run one task with what the tasks before it returned."""
+        """Run one task with the results of the previous tasks."""
         with self._environment():
             self.results[task_id] = self._tasks()[task_id]()
         return self.results[task_id]
@@ -65,11 +65,12 @@ class PipelineRunner:
         Raises:
             AssertionError: there is none.
         """
-        from helpers.config import PipelineConfig
-        from helpers.manifest import read_report
+        from helpers.contract.settings import PipelineConfig
+        from helpers.run.store import RunStore
 
         with self._environment():
-            report = read_report(self.deployment.resources.s3, PipelineConfig.from_env(), self.run_key)
+            s3 = self.deployment.resources.s3
+            report = RunStore(self.run_key, PipelineConfig.from_env(), s3).report()
         if report is None:
             raise AssertionError(f"Run {self.dag_run_id} has no report")
         return report
@@ -81,8 +82,8 @@ class PipelineRunner:
 
     def _tasks(self) -> dict[str, Callable[[], Any]]:
         from helpers.archive_streams_data import archive_streams_data
-        from helpers.config import PipelineConfig
-        from helpers.delete_intermediate_bucket_files import delete_intermediate_bucket_files
+        from helpers.contract.settings import PipelineConfig
+        from helpers.delete_files_from_intermediate_bucket import delete_files_from_intermediate_bucket
         from helpers.extract_and_combine_streams import extract_and_combine_streams
         from helpers.list_stream_files import list_stream_files
         from helpers.move_files_to_intermediate_bucket import move_files_to_intermediate_bucket
@@ -115,26 +116,32 @@ class PipelineRunner:
             "trigger_glue_job": self._run_glue,
             "store_kpis_in_dynamodb": lambda: store_kpis_in_dynamodb(run_id, config()),
             "archive_streams_data": lambda: archive_streams_data(done["store_kpis_in_dynamodb"], config()),
-            "delete_files_from_intermediate_bucket": lambda: delete_intermediate_bucket_files(
+            "delete_files_from_intermediate_bucket": lambda: delete_files_from_intermediate_bucket(
                 self.run_key, config()
             ),
         }
 
     def _run_glue(self) -> str:
-        from helpers.config import PipelineConfig
-        from helpers.manifest import read_input_manifest, read_report
-        from helpers.run_key import input_prefix, output_prefix
+        from helpers.contract.keys import input_prefix, output_prefix
+        from helpers.contract.settings import PipelineConfig
+        from helpers.run.glue_output import write_summary_of_nothing
+        from helpers.run.store import RunStore
 
-        config, s3 = PipelineConfig.from_env(), self.deployment.resources.s3
-        if read_report(s3, config, self.run_key):
+        config = PipelineConfig.from_env()
+        run = RunStore(self.run_key, config, self.deployment.resources.s3)
+        if run.report():
             return "complete"
+        moved = run.input_manifest()
+        if not moved["listens"]["rows"] and not moved["reprocess_dates"]:
+            write_summary_of_nothing(run)
+            return "no rows"
         arguments = {
             "--S3_SOURCE_PATH": f"s3://{config.intermediate_bucket}/{input_prefix(self.run_key)}",
             "--S3_HISTORY_PATH": f"s3://{config.archive_bucket}/listens/",
             "--S3_OUTPUT_PATH": f"s3://{config.intermediate_bucket}/{output_prefix(self.run_key)}",
             "--BATCH_ID": self.run_key,
         }
-        if dates := read_input_manifest(s3, config, self.run_key)["reprocess_dates"]:
+        if dates := moved["reprocess_dates"]:
             arguments["--REPROCESS_DATES"] = ",".join(dates)
         self._run_glue_script(self.deployment.endpoint_url, arguments)
         return "succeeded"

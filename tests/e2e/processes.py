@@ -1,4 +1,4 @@
-"""Processes that stay, each doing one thing at a time for the tests."""
+"""Long-lived processes that each do one thing at a time for the tests."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Any
 
 
 def single_process(start: Callable[..., None], *arguments: Any) -> ProcessPoolExecutor:
-    """Return a pool of one new process, which begins by calling `start`."""
-    # Spawned: a fork would inherit what the test process has open, and its restrictions on sockets.
+    """Return a pool of one new process, which first calls `start`."""
+    # Spawned, because a fork would inherit the test process's open files and its restrictions on sockets.
     return ProcessPoolExecutor(1, get_context("spawn"), initializer=start, initargs=arguments)
 
 
 def become(environment: dict[str, str], log: Path) -> None:
-    """Give this process an environment, and send its output and that of its children to a file.
+    """Set this process's environment, and redirect its output and that of its children to a file.
 
-    Standard output can be read as well as written, see `OutputByLabel`.
+    Standard output can be read back, see `OutputByLabel`.
     """
     os.environ.clear()
     os.environ.update(environment)
@@ -31,18 +31,18 @@ def become(environment: dict[str, str], log: Path) -> None:
 
 
 class OutputByLabel:
-    """What this process prints, after `become`, under the label that is the current one."""
+    """This process's output after `become`, grouped by the label that was current."""
 
     def __init__(self) -> None:
-        """Begin without a label: what is printed before the first one is left out."""
+        """Start without a label: output before the first label is dropped."""
         self._begins: list[tuple[str, int]] = []
 
     def begin(self, label: str) -> None:
-        """Make the label the current one."""
+        """Set the current label."""
         self._begins.append((label, _printed_bytes()))
 
     def read(self) -> dict[str, str]:
-        """Return all that was printed so far, by label."""
+        """Return all output so far, by label."""
         ends = [*(begin for _, begin in self._begins[1:]), _printed_bytes()]
         output: dict[str, str] = defaultdict(str)
         for (label, begin), end in zip(self._begins, ends, strict=True):

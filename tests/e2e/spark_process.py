@@ -1,4 +1,4 @@
-"""The Glue script in a Spark that is warm, so that a run of it takes seconds."""
+"""The Glue script in a warm Spark, so a run takes seconds."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tests.e2e.processes import become, single_process
 
 
 class SparkProcess:
-    """A process whose Spark session outlives the jobs, so that a run of the Glue script takes seconds."""
+    """A process whose Spark session outlives the jobs, so a run of the Glue script takes seconds."""
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
-        """Start it; Spark itself starts with the first job. `log` takes its output."""
+        """Start it; Spark itself starts with the first job. Its output goes to `log`."""
         self._pool = single_process(_start_spark, dict(environment), log)
 
     def run_glue_script(self, endpoint_url: str, arguments: Mapping[str, str]) -> None:
-        """Run the Glue script with a Glue job's arguments on a local mirror of what they name.
+        """Run the Glue script with a Glue job's arguments on a local mirror of their S3 locations.
 
         Raises:
-            RuntimeError: the script failed; what it wrote is in S3 all the same, as on AWS.
+            RuntimeError: the script failed; as on AWS, its partial output is in S3.
         """
         self._pool.submit(_run_glue_script, endpoint_url, dict(arguments)).result()
 
@@ -31,7 +31,7 @@ class SparkProcess:
 
 
 def _start_spark(environment: dict[str, str], log: Path) -> None:
-    from include.local_airflow.environment import replace_environment
+    from include.commands.environment import replace_environment
     from include.local_aws.spark_environment import spark_environment
 
     become(environment, log)
@@ -65,7 +65,7 @@ def _run_glue_script(endpoint_url: str, arguments: dict[str, str]) -> None:
         try:
             glue_script.main(argv)
         except Exception as error:
-            # Not every error of Spark can be sent to another process.
+            # Some of Spark's errors cannot be pickled.
             raise RuntimeError(f"The Glue script failed: {type(error).__name__}: {error}") from None
         finally:
             mirror.write_back(lambda: False)

@@ -1,4 +1,4 @@
-"""Every kind of bad input in one run: each is processed or quarantined with its reason, never lost."""
+"""Every kind of bad input in one run: each is processed, or quarantined with its reason, and never lost."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.e2e.oracle import assert_consistent
 
 @dataclass(frozen=True)
 class Expected:
-    """A delivered file, and what must become of it.
+    """A delivered file and its expected outcome.
 
     Attributes:
         rejected: rows by reason, of a file that is archived.
         quarantined: a part of the reason, for a file that is rejected as a whole.
-        records: rows of such a file, where it could be read to its end.
+        records: rows of such a file, if it could be read to its end.
         scenario: the number of the scenario that it is an instance of.
     """
 
@@ -51,6 +51,14 @@ def _with_extra_columns(*, newline: str) -> bytes:
     for user_id, track_id, listen_time in data.listens(11, 40):
         writer.writerow(('She said ""no"",\nthen left', listen_time, user_id, "phone", f" {track_id} "))
     return text.getvalue().encode()
+
+
+def _with_quotes(count: int, ids: dict[int, str]) -> bytes:
+    """Return a file of that many records; those with the given numbers have the given ids, as written."""
+    lines = _file(count, seed=18).decode().splitlines()
+    for number, text in ids.items():
+        lines[number] = f"{text},{FIRST_DAY} 10:00:00"
+    return "\n".join([*lines, ""]).encode()
 
 
 GOOD = _file(60, seed=1)
@@ -127,7 +135,7 @@ FILES: dict[str, Expected] = {
     ),
     "too many bad rows.csv": Expected(
         _file(18, ("u1", "quoted", "never"), ("u1", "quoted", ""), seed=9),
-        quarantined="2 of 20 rows are bad, more than the fraction 0.05",
+        quarantined="2 of 20 rows are bad: ",
         records=20,
         scenario=19,
     ),
@@ -143,14 +151,51 @@ FILES: dict[str, Expected] = {
         scenario=18,
     ),
     "semicolons.csv": Expected(
-        GOOD.replace(b",", b";"), quarantined="is the delimiter a comma?", scenario=18
+        GOOD.replace(b",", b";"), quarantined="the file looks semicolon-separated", scenario=18
     ),
     "unclosed quote.csv": Expected(
         _file(30, ("u1", "quoted", f"{FIRST_DAY} 10:00:00"), seed=12).replace(b"\n", b'\n"', 1),
-        quarantined="1 of 1 rows are bad",
-        records=1,
-        scenario=18,
+        valid=30,
+        rejected={"quote that is not closed": 1},
+        scenario=46,
     ),
+    "stray quotes.csv": Expected(
+        _with_quotes(80, {20: 'u1,"quoted', 40: 'u1,quo"ted', 60: '"u1"s,quoted'}),
+        valid=77,
+        rejected={
+            "quote that is not closed": 1,
+            "quote inside an unquoted field": 1,
+            "text after a closing quote": 1,
+        },
+        scenario=47,
+    ),
+    "ids glued by two stray quotes.csv": Expected(
+        _with_quotes(80, {20: 'u1,"quoted', 40: 'u1,quoted"'}),
+        valid=78,
+        rejected={"line break in track_id": 1, "quote inside an unquoted field": 1},
+        scenario=47,
+    ),
+    "one value or many records.csv": Expected(
+        _with_quotes(40, {})
+        .replace(b"\n", b",web\n")
+        .replace(b",web", b",comment", 1)
+        # The tenth record's comment begins with a quote, and the twentieth's ends with one.
+        .replace(b",web\n", b"\0", 9)
+        .replace(b",web\n", b',"web\n', 1)
+        .replace(b",web\n", b"\1", 9)
+        .replace(b",web\n", b',web"\n', 1)
+        .replace(b"\0", b",web\n")
+        .replace(b"\1", b",web\n"),
+        quarantined="line 11: the quote before",
+        scenario=48,
+    ),
+    "quotes escaped by a backslash.csv": Expected(
+        _with_quotes(40, {20: '"say \\"hi\\"",quoted'}),
+        valid=39,
+        rejected={"quote escaped by a backslash (CSV doubles it)": 1},
+        scenario=49,
+    ),
+    "several byte order marks.csv": Expected(b"\xef\xbb\xbf" * 3 + _file(10, seed=17), valid=10, scenario=50),
     "midnight and offsets.csv": Expected(MIDNIGHT, valid=7, scenario=21),
     "good.csv.gz": Expected(gzip.compress(_file(40, seed=13)), valid=40, scenario=22),
     "gzip by another name.csv": Expected(gzip.compress(_file(40, seed=14)), valid=40, scenario=22),
@@ -161,12 +206,12 @@ FILES: dict[str, Expected] = {
     ),
     "bomb of one record.csv.gz": Expected(
         gzip.compress(b"user_id,track_id,listen_time\n" + b"a" * 64_000_000, 1),
-        quarantined="not well-formed",
+        quarantined="line 2 is longer than 4,194,304 bytes",
         scenario=22,
     ),
     "not gzip.csv.gz": Expected(_file(10, seed=16), valid=10),
 }
-# The last two are markers that consoles make for folders.
+# The last two are the markers that consoles create for folders.
 IGNORED = {"read me.txt": b"not a CSV file", "good.csv.bak": GOOD, "": b"", "folder/": b""}
 
 
@@ -217,7 +262,7 @@ def test_bad_input_is_processed_or_quarantined_with_its_reason(bad_batch: BadBat
 
 
 @pytest.mark.scenarios(10)
-def test_objects_that_are_no_csv_files_stay_in_the_source_and_are_recorded(bad_batch: BadBatch) -> None:
+def test_other_objects_stay_in_the_source_and_are_recorded(bad_batch: BadBatch) -> None:
     resources = bad_batch.deployment.resources
     left = read_objects(resources, resources.source_bucket, "streams/")
 

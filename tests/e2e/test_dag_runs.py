@@ -1,4 +1,4 @@
-"""The real DAG with its real operators, run by Airflow against local AWS, where Glue's Spark really runs."""
+"""The real DAG with its real operators, run by Airflow on local AWS, whose Glue runs real Spark."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from include.local_airflow.environment import ROOT
+from include.commands.environment import ROOT
 from include.sample_data import SampleData, write_sample_data
 from tests.e2e import data
 from tests.e2e.airflow_process import AirflowProcess, DagRunOutcome
@@ -33,7 +33,7 @@ class FirstRun:
 def first_run(
     stack: Deployment, airflow: AirflowProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> FirstRun:
-    """The sample data dropped into the buckets of `include/stack.yaml`, and one DAG run."""
+    """The sample data in the buckets of `include/stack.yaml`, and one DAG run."""
     folder = tmp_path_factory.mktemp("sample")
     planted = write_sample_data(folder, listens=4_000, days=2, tracks=800, users=900)
     for path in sorted(folder.glob("*/*.csv")):

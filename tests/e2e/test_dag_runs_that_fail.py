@@ -1,4 +1,4 @@
-"""The real DAG where it has nothing to do or cannot go on: skipped or red, and nothing is moved or lost."""
+"""The real DAG when it has nothing to do or cannot continue: it is skipped or fails and loses nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.e2e.oracle import assert_another_run_changes_nothing, assert_consiste
 
 @pytest.fixture
 def alerts(stack: Deployment) -> Callable[[], list[dict[str, str]]]:
-    """Returns the failure messages that the topic got since the test began."""
+    """Returns the failure messages that the topic has received since the test began."""
     sns, sqs = (connect(service, stack.endpoint_url) for service in ("sns", "sqs"))
     queue = sqs.create_queue(QueueName="alerts")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -56,7 +56,7 @@ def test_run_without_csv_files_is_skipped_and_changes_nothing(
 
 
 @pytest.mark.scenarios(14)
-def test_run_whose_only_file_is_no_csv_is_skipped_and_changes_nothing(
+def test_run_whose_only_file_is_not_csv_is_skipped_and_changes_nothing(
     deployment: Deployment, airflow: AirflowProcess
 ) -> None:
     deployment.upload_all({**data.catalogs(), "streams/a.csv.bak": b"the sensor takes it for a stream file"})
@@ -66,7 +66,7 @@ def test_run_whose_only_file_is_no_csv_is_skipped_and_changes_nothing(
     )
 
     ran = {task for task, state in outcomes[0].task_states.items() if state != "skipped"}
-    assert (ran, outcomes[0].errors) == ({"choose_input", "sense_streaming_data"}, {})
+    assert (ran, outcomes[0].errors) == ({"choose_input"}, {})
 
 
 @pytest.mark.scenarios(19)
@@ -97,7 +97,7 @@ def test_run_whose_files_have_no_valid_row_quarantines_them_and_ends_red(
     assert "None of 2 stream files has a valid row" in alert["Message"]
 
 
-def test_wrong_catalog_fails_the_run_at_once_and_moves_nothing(
+def test_wrong_catalog_fails_the_run_immediately_and_moves_nothing(
     deployment: Deployment, airflow: AirflowProcess
 ) -> None:
     deployment.upload_all(data.catalogs(data.songs_without("track_genre")))
@@ -110,7 +110,7 @@ def test_wrong_catalog_fails_the_run_at_once_and_moves_nothing(
     assert outcome.errors.keys() == {"move_files_to_intermediate_bucket"}
     message = outcome.errors["move_files_to_intermediate_bucket"]
     assert "songs/songs.csv cannot be used: missing column track_genre" in message
-    assert "Upload a corrected file" in message
+    assert "Upload corrected files and trigger a new run" in message
     _assert_nothing_moved(deployment)
 
 
@@ -132,7 +132,7 @@ def test_failed_glue_job_ends_the_run_red_with_its_message_and_output_and_moves_
     assert "30 rows read" in outcome.logs["trigger_glue_job"]
     _assert_nothing_moved(deployment)
 
-    # With the cause mended, the same DAG run goes on.
+    # Once the cause is fixed, the same DAG run continues.
     resources.s3.delete_object(Bucket=resources.archive_bucket, Key=damaged)
     make_runner(deployment, dag_run_id=outcome.run_id).run()
     assert_consistent(resources, deployment.delivered)
@@ -140,7 +140,7 @@ def test_failed_glue_job_ends_the_run_red_with_its_message_and_output_and_moves_
 
 @pytest.mark.scenarios(29)
 @pytest.mark.parametrize("state", ["STOPPED", "ERROR", "TIMEOUT", "EXPIRED", "FAILED"])
-def test_glue_job_that_ends_otherwise_than_well_ends_the_run_red_at_once_and_moves_nothing(
+def test_glue_job_that_does_not_succeed_fails_the_run_immediately_and_moves_nothing(
     deployment: Deployment, airflow: AirflowProcess, state: str
 ) -> None:
     deployment.upload_all({**data.catalogs(), "streams/a.csv": data.stream_file(data.listens(1, 30))})
@@ -210,7 +210,7 @@ def _assert_nothing_moved(deployment: Deployment) -> None:
 
 
 def _let_glue_end(deployment: Deployment, state: str) -> Callable[[], list[dict[str, Any]]]:
-    """Let each run of the deployment's job end so at once; return what lists its runs."""
+    """Make each run of the deployment's job end in that state; return a function that lists its runs."""
     name = deployment.names["GLUE_JOB_NAME"]
     glue = connect("glue", deployment.endpoint_url)
     job = f"arn:aws:glue:us-east-1:123456789012:job/{name}"

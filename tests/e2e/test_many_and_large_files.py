@@ -1,4 +1,4 @@
-"""More files than S3 lists at once, and a file that is larger than it looks."""
+"""More files than one S3 listing returns, and a file that is larger than it looks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ INGEST = (
 
 
 @pytest.mark.scenarios(11)
-def test_more_files_than_s3_lists_at_once_are_all_processed(
+def test_more_files_than_one_s3_listing_returns_are_all_processed(
     deployment: Deployment, make_runner: MakeRunner
 ) -> None:
     deployment.upload_all(data.catalogs())
@@ -83,6 +83,6 @@ def _peak_memory() -> int:
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # On Linux, getrusage gives a new process the peak of the one that started it.
+    # On Linux, getrusage gives a new process the peak of its parent.
     peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
     return int(peak.split()[1]) * 1024

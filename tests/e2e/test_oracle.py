@@ -1,4 +1,4 @@
-"""The oracle finds what it is there to find: each thing that could go wrong is done to a sound result."""
+"""The oracle finds every fault: each kind of damage is done to a correct result."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def observed(sound: Deployment) -> Observed:
 
 
 def archived(pattern: str, change: Callable[[bytes], bytes | None]) -> Damage:
-    """Change the one object of the archive whose key matches; None deletes it."""
+    """Change the one archived object whose key matches; None deletes it."""
 
     def damage(observed: Observed) -> None:
         [key] = [key for key in observed.archive if re.search(pattern, key)]

@@ -1,4 +1,4 @@
-"""Files that come twice, late, during a run or under a name seen before, and tasks that run twice."""
+"""Files that arrive twice, late, during a run or under an earlier name, and tasks that run twice."""
 
 from __future__ import annotations
 

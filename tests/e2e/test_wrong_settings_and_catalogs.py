@@ -1,4 +1,4 @@
-"""What must be there for a run: where it is missing or wrong, the message names it and nothing is touched."""
+"""Prerequisites of a run: if one is missing or wrong, the message names it and nothing is changed."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ WRONG_CATALOGS = {
     ),
     "a genre with the name of the totals": (
         data.catalogs(data.songs_with_genres(emo="ALL_GENRES")),
-        "songs/songs.csv cannot be used: track_genre 'ALL_GENRES' is reserved",
+        "track_genre 'ALL_GENRES' is reserved for the totals of a day",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""What goes on in the process of an attempt, and in the one from which attempts are forked."""
+"""The code that runs in an attempt's process, and in the process from which attempts are forked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from botocore.loaders import Loader
 
-from include.local_airflow.environment import airflow_environment
+from include.commands.environment import airflow_environment
 from tests.e2e.deployment import Deployment, connect
 from tests.e2e.pipeline_runner import PipelineRunner
 from tests.e2e.processes import become
@@ -26,7 +26,7 @@ from tests.faults.wire import Fault, Wire
 
 @dataclass(frozen=True)
 class Job:
-    """What an attempt is to do; see `Attempts.make`."""
+    """The work of an attempt; see `Attempts.make`."""
 
     endpoint_url: str
     names: dict[str, str]
@@ -43,7 +43,7 @@ class Job:
 
 
 def warm_up() -> None:
-    """Import and cache, in the process from which attempts are forked, what each of them needs."""
+    """Import and cache what every attempt needs, in the process from which attempts are forked."""
     loader: Any = Loader
     for name in ("list_available_services", "load_service_model", "load_data_with_path"):
         setattr(loader, name, _remembered(getattr(loader, name)))
@@ -51,18 +51,18 @@ def warm_up() -> None:
 
     from helpers import (  # noqa: F401
         archive_streams_data,
-        aws,
-        delete_intermediate_bucket_files,
+        delete_files_from_intermediate_bucket,
         list_stream_files,
         move_files_to_intermediate_bucket,
         sense_streaming_data,
         store_kpis_in_dynamodb,
         trigger_glue_job,
     )
+    from helpers.aws import clients as aws
 
-    # The hook looks for its caller in the whole stack, with all modules' sources.
+    # The hook searches the whole stack for its caller, with the sources of all modules.
     AwsBaseHook._get_caller = lambda _: "tests"  # type: ignore[method-assign,assignment]
-    # An AWS client for all tasks of a process, as each of them would make one: it takes as long as ten calls.
+    # All tasks of a process share an AWS client, because creating one takes as long as ten calls.
     uncached: Any = aws._client
     aws._client = cache(uncached)
     with patch.dict(os.environ, airflow_environment(os.environ, 1, {}, Path(os.environ["AIRFLOW_HOME"]))):
@@ -75,7 +75,7 @@ def _remembered(method: Callable[..., Any]) -> Callable[..., Any]:
     results: dict[Any, Any] = {}
 
     def remembered(self: Any, *args: Any, **kwargs: Any) -> Any:
-        # Each loader of the SDK reads the same files again.
+        # Each loader of the SDK would read the same files again.
         key = repr((args, kwargs))
         if key not in results:
             results[key] = method(self, *args, **kwargs)
@@ -85,7 +85,7 @@ def _remembered(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def run_attempt(connection: Connection, job: Job) -> None:
-    """Run the tasks, telling over the connection what comes of them."""
+    """Run the tasks and report their results over the connection."""
     become(dict(os.environ), job.glue_folder.parent / "attempts.log")
 
     def ask(*message: Any) -> Any:
@@ -116,12 +116,12 @@ def run_attempt(connection: Connection, job: Job) -> None:
         traceback.print_exc()
     connection.send(("ended", error, wire.calls, wire.waits))
     connection.close()
-    # The interpreter's own end would wait for threads of the SDK.
+    # A normal exit would wait for threads of the SDK.
     os._exit(0)
 
 
 def _make_calls_ordered() -> None:
-    """Let call number k be the same one in each attempt."""
-    from helpers import archive_streams_data
+    """Make call number k the same one in each attempt."""
+    from helpers.run import dispositions
 
-    archive_streams_data.MAX_CONNECTIONS = 1  # type: ignore[attr-defined]
+    dispositions.MAX_CONNECTIONS = 1  # type: ignore[attr-defined]

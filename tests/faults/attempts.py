@@ -1,4 +1,4 @@
-"""Attempts at a run of the pipeline, each in a process of its own in which AWS calls can go wrong."""
+"""Attempts at a run of the pipeline, each in its own process, in which AWS calls can fail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 from tests.e2e.deployment import Deployment
@@ -25,13 +24,13 @@ class Attempt:
     """How an attempt ended.
 
     Attributes:
-        results: what each task returned that has ended, by task id.
-        unfinished: the task in which it died or failed; None when all have ended.
-        error: type and message of the exception that ended it; None when there was none, as after SIGKILL.
+        results: the result of each task that has ended, by task id.
+        unfinished: the task in which it died or failed; None if all have ended.
+        error: type and message of the exception that ended it; None if there was none, as after SIGKILL.
         killed: whether SIGKILL ended it.
-        paused: whether it waited at a call until something else had happened.
-        calls: the AWS calls, in order; empty when it was killed.
-        waits: seconds of each wait that the SDK made between its attempts (noted, not slept).
+        paused: whether it waited at a call until another event had happened.
+        calls: the AWS calls, in order; empty if it was killed.
+        waits: seconds of each wait of the SDK between its attempts (recorded, not slept).
     """
 
     results: dict[str, Any]
@@ -44,15 +43,13 @@ class Attempt:
 
 
 class Attempts:
-    """Makes attempts: forks each from a process that has everything imported already."""
+    """Makes attempts: forks each one from a process that has everything imported."""
 
     def __init__(self, spark: SparkProcess, folder: Path) -> None:
-        """Take the Spark for what the Glue job computes, and a folder to remember it in."""
+        """Take the Spark for the Glue job's computations, and a folder to cache its results."""
         self._spark = spark
         self._folder = folder
         self._context = get_context("forkserver")
-        # Starting a process asks after all others; a thread that waits for one would lose its exit code.
-        self._lock = Lock()
         self._context.set_forkserver_preload(["tests.faults.preload"])
 
     def make(
@@ -68,19 +65,19 @@ class Attempts:
         reprocess_dates: str | None = None,
         meanwhile: Callable[[Attempt], object] | None = None,
     ) -> Attempt:
-        """Run tasks of a DAG run in a new process; what goes wrong in them is returned, not raised.
+        """Run tasks of a DAG run in a new process; failures in them are returned, not raised.
 
         Args:
             deployment: the pipeline.
             dag_run_id: the DAG run.
-            results: what earlier tasks returned, by task id.
-            start: the first task to run; the run's first unless given.
-            until: the last task to run; the run's last unless given.
-            fault: what goes wrong with the AWS calls.
+            results: the results of earlier tasks, by task id.
+            start: the first task to run; by default the run's first.
+            until: the last task to run; by default the run's last.
+            fault: the fault of the AWS calls.
             without: a key of `SAFEGUARDS`, which is switched off.
-            reprocess_dates: the days to compute again, of a run that takes no new files.
-            with_operator: whether Airflow's operator runs the Glue job, and not the stand-in.
-            meanwhile: what happens here while the attempt is paused.
+            reprocess_dates: the days to reprocess, for a run that takes no new files.
+            with_operator: whether Airflow's operator runs the Glue job instead of the stand-in.
+            meanwhile: called here while the attempt is paused.
         """
         ours, theirs = self._context.Pipe()
         job = Job(
@@ -98,8 +95,7 @@ class Attempts:
             self._folder,
         )
         process = self._context.Process(target=run_attempt, args=(theirs, job))
-        with self._lock:
-            process.start()
+        process.start()
         theirs.close()
         attempt = Attempt(dict(results or {}))
         try:
@@ -109,8 +105,7 @@ class Attempts:
             raise
         finally:
             ours.close()
-            with self._lock:
-                process.join()
+            process.join()
         attempt.killed = process.exitcode == -signal.SIGKILL
         if process.exitcode not in (0, -signal.SIGKILL):
             raise RuntimeError(f"The attempt's process ended with {process.exitcode}: {job}")
@@ -124,7 +119,7 @@ class Attempts:
         tries: int = 1,
         reprocess_dates: str | None = None,
     ) -> Attempt:
-        """Do what Airflow and its user do: run the unfinished task again, or what its message says."""
+        """Act like Airflow and its user: repeat the unfinished task, or follow its message."""
         for _ in range(tries):
             if attempt.unfinished is None:
                 break

@@ -1,7 +1,8 @@
-"""The batch of all fault tests: small, and with everything in it that a run can have to do.
+"""The batch of all fault tests: small, but it makes a run do everything that a run can do.
 
-An earlier run left a day with a genre that today's catalogs no longer have. The batch brings a late file for
-that day with repeated and new listens, a file of a new day with rejected rows, and a file for the quarantine.
+An earlier run left a day with a genre that the current catalogs no longer have. The batch brings a late file
+for that day with repeated and new listens, a file of a new day with rejected rows, and a file for the
+quarantine.
 """
 
 from __future__ import annotations

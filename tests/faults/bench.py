@@ -1,12 +1,10 @@
-"""Many pipelines with the same prepared batch, to each of which something else happens."""
+"""Many pipelines with the same prepared batch; a different fault happens to each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from functools import cached_property
-from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from tests.e2e.deployment import Deployment, deploy
@@ -21,24 +19,24 @@ EARLIER_RUN, RUN, NEXT_RUN = (f"manual__2024-07-0{day}T00:00:00+00:00" for day i
 
 
 class _Objects(NamedTuple):
-    """What a run left behind: the archive's objects by key, and the table's items."""
+    """The results of a run: the archive's objects by key, and the table's items."""
 
     archived: dict[str, bytes]
     items: list[dict[str, Any]]
 
 
 class Bench:
-    """Makes pipelines with a complete earlier run and a batch that waits in the source bucket."""
+    """Creates pipelines with a complete earlier run and a batch that waits in the source bucket."""
 
-    def __init__(self, stacks: list[Deployment], attempts: Attempts) -> None:
-        """Take a stack per server."""
+    def __init__(self, stack: Deployment, attempts: Attempts) -> None:
+        """Take the stack in which each pipeline gets its own buckets and table."""
         self.attempts = attempts
-        self._stacks = stacks
+        self._stack = stack
 
-    def deploy(self, stack: Deployment | None = None) -> Deployment:
+    def deploy(self) -> Deployment:
         """Make a pipeline in which the batch was delivered after an earlier run had ended."""
         template, left = self._after_earlier_run
-        deployment = self.deploy_empty(stack)
+        deployment = self.deploy_empty()
         deployment.delivered = deepcopy(template.delivered)
         resources = deployment.resources
         for key, body in left.archived.items():
@@ -48,24 +46,23 @@ class Bench:
         deployment.upload_all({**batch.CATALOGS, **batch.FILES})
         return deployment
 
-    def deploy_empty(self, stack: Deployment | None = None) -> Deployment:
+    def deploy_empty(self) -> Deployment:
         """Make a pipeline to which nothing was delivered."""
-        stack = stack or self._stacks[0]
-        return deploy(stack.endpoint_url, stack.airflow_home, stack.names)
+        return deploy(self._stack.endpoint_url, self._stack.airflow_home, self._stack.names)
 
     @cached_property
     def calls(self) -> list[Call]:
-        """The AWS calls of a run of the batch to which nothing happens."""
+        """The AWS calls of an undisturbed run of the batch."""
         deployment = self.deploy()
         attempt = self.attempts.make(deployment, RUN)
         self.check(deployment, attempt)
         return attempt.calls
 
     def check(self, deployment: Deployment, attempt: Attempt) -> None:
-        """Let the oracle judge what is left once the last attempt of the run has ended.
+        """Let the oracle judge the state once the last attempt of the run has ended.
 
         Raises:
-            AssertionError: names every difference.
+            AssertionError: lists every difference.
         """
         assert attempt.unfinished is None, f"{attempt.unfinished} failed: {attempt.error}"
         assert_consistent(deployment.resources, deployment.delivered)
@@ -79,42 +76,33 @@ class Bench:
         endure: Callable[[Deployment, Fault], None],
         scenarios: Scenarios,
         numbers_of: Callable[[Fault], Iterable[int]],
-        deploy: Callable[[Deployment], Deployment] | None = None,
+        deploy: Callable[[], Deployment] | None = None,
     ) -> None:
-        """Let each fault happen to a pipeline of its own, and count what was survived.
+        """Let each fault happen to its own pipeline, and count the survivors.
 
         Args:
-            faults: what goes wrong, one in each pipeline.
-            endure: runs a pipeline to which it happens, and judges what is left.
-            scenarios: takes down what was tried.
+            faults: the faults, one per pipeline.
+            endure: runs a pipeline with its fault and judges the result.
+            scenarios: records what was tried.
             numbers_of: the scenarios that a fault is an instance of.
-            deploy: makes the pipelines; with the batch waiting unless given.
+            deploy: creates the pipelines; by default with the batch waiting.
 
         Raises:
-            AssertionError: names each fault that did harm, and what it did.
+            AssertionError: lists each fault that did harm, and the harm.
         """
-        stacks: SimpleQueue[Deployment] = SimpleQueue()
-        for stack in self._stacks:
-            stacks.put(stack)
-
-        def problem_of(fault: Fault) -> str | None:
-            stack = stacks.get()
+        problems = []
+        for fault in faults:
             try:
-                endure((deploy or self.deploy)(stack), fault)
+                endure((deploy or self.deploy)(), fault)
+                survived = True
             except Exception as error:
-                return f"{fault}: {type(error).__name__}: {error}"
-            finally:
-                stacks.put(stack)
-            return None
-
-        with ThreadPoolExecutor(len(self._stacks)) as pool:
-            problems = list(pool.map(problem_of, faults))
-        for fault, problem in zip(faults, problems, strict=True):
-            scenarios.record(numbers_of(fault), problem is None)
+                problems.append(f"{fault}: {type(error).__name__}: {error}")
+                survived = False
+            scenarios.record(numbers_of(fault), survived)
             if fault.kind.startswith("killed"):
-                scenarios.record_kill_point(problem is None)
+                scenarios.record_kill_point(survived)
         assert faults, "No fault was tried"
-        assert not any(problems), "\n\n".join(problem for problem in problems if problem)
+        assert not problems, "\n\n".join(problems)
 
     def expect_nothing_to_do(self, deployment: Deployment, dag_run_id: str) -> None:
         """Start another run, which must find no files."""

@@ -1,4 +1,4 @@
-"""What the fault tests share: local AWS, a warm Spark, and attempts at runs of one prepared batch."""
+"""Fixtures of the fault tests: local AWS, a warm Spark, and attempts at runs of one prepared batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.faults.bench import Bench
 
 @pytest.fixture(autouse=True)
 def _processes_of_this_machine_may_be_reached() -> None:
-    """Attempts are started through a Unix socket; beyond that only loopback, as everywhere."""
+    """Allow Unix sockets, by which attempts are started; otherwise only loopback, as in all tests."""
     socket_allow_hosts(["127.0.0.1", "localhost", "::1"], allow_unix_socket=True)
 
 
@@ -28,24 +28,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stacks(folder: Path) -> Iterator[list[Deployment]]:
-    """The pipeline, deployed to a local AWS per core: one server uses no more than one."""
-    with running_server() as (first, _), running_server() as (second, _):
-        yield [Deployment(address, provision(address), folder / "airflow") for address in (first, second)]
+def stack(folder: Path) -> Iterator[Deployment]:
+    """The pipeline as `include/stack.yaml` deploys it, in a local AWS that no other test uses."""
+    with running_server() as (address, _):
+        yield Deployment(address, provision(address), folder / "airflow")
 
 
 @pytest.fixture(scope="session")
-def attempts(stacks: list[Deployment], folder: Path) -> Iterator[Attempts]:
-    environment = stacks[0].environment
-    spark = SparkProcess(environment, folder / "spark.log")
+def attempts(stack: Deployment, folder: Path) -> Iterator[Attempts]:
+    spark = SparkProcess(stack.environment, folder / "spark.log")
     (folder / "glue").mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        # The process from which attempts are forked starts with the first of them.
+        # The first attempt starts the process from which attempts are forked.
         patch.setenv("PYTHONPATH", f"{REPOSITORY}:{REPOSITORY / 'dags'}:{REPOSITORY / 'tests'}")
         yield Attempts(spark, folder / "glue")
     spark.close()
 
 
 @pytest.fixture(scope="session")
-def bench(stacks: list[Deployment], attempts: Attempts) -> Bench:
-    return Bench(stacks, attempts)
+def bench(stack: Deployment, attempts: Attempts) -> Bench:
+    return Bench(stack, attempts)

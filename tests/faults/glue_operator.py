@@ -1,9 +1,8 @@
-"""The task trigger_glue_job as Airflow runs it: operator, trigger, operator, on the Glue API of local AWS."""
+"""The task trigger_glue_job as Airflow runs it: operator, trigger, operator, on local AWS's Glue API."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,16 +16,12 @@ class RunnerWithOperator(PipelineRunner):
         from airflow.exceptions import TaskDeferred
 
         from helpers import trigger_glue_job
-        from helpers.config import AWS_CONN_ID
+        from music_streaming_services_dag import music_streaming_pipeline
 
-        # Seconds that the operator would wait before it looks for a run whose answer was lost.
+        # The operator would wait these seconds before it looks for a run whose response was lost.
         trigger_glue_job.START_WAITS = (0.01, 0.01, 0.01, 0.01)  # type: ignore[assignment]
-        operator = trigger_glue_job.GlueKpiJobOperator(
-            task_id="trigger_glue_job",
-            aws_conn_id=AWS_CONN_ID,
-            batch_id=self.run_key,
-            execution_timeout=timedelta(hours=1),
-        )
+        operator = music_streaming_pipeline().get_task("trigger_glue_job")
+        operator.render_template_fields({"run_id": self.dag_run_id})
         task_instance = SimpleNamespace(xcom_push=lambda key, value, **_: None)
         context: Any = {"run_id": self.dag_run_id, "ti": task_instance, "task_instance": task_instance}
         try:

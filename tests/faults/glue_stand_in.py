@@ -1,4 +1,4 @@
-"""In the place of a Glue job run: the same reading and writing of S3, with Spark's results remembered."""
+"""Replaces a Glue job run: the same reads and writes of S3, with cached results of Spark."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.e2e.deployment import connect
 
 
 class GlueStandIn:
-    """Does with S3 what the Glue job does; what Spark computes from the same input is remembered."""
+    """Does the Glue job's reads and writes in S3; Spark's results for the same input are cached."""
 
     def __init__(self, run_spark: Callable[[dict[str, str]], str | None], folder: Path) -> None:
-        """Take what runs the Glue script (arguments) and returns its error, and a folder to remember in."""
+        """Take a function that runs the Glue script and returns its error, and a folder for the cache."""
         self._run_spark = run_spark
         self._folder = folder
 
@@ -45,7 +45,7 @@ class GlueStandIn:
         for objects in content.values():
             for name, body in sorted(objects.items()):
                 if name == "manifest.json":
-                    # When it was written makes no difference to the job.
+                    # The time of writing makes no difference to the job.
                     manifest = json.loads(body)
                     body = json.dumps([manifest[part] for part in ("listens", "songs", "users")]).encode()
                 digest.update(f"{name} {hashlib.sha256(body).hexdigest()}\n".encode())

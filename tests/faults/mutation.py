@@ -1,4 +1,4 @@
-"""Switches a safeguard off in a copy of the source, and runs there the test that should notice."""
+"""Switches a safeguard off in a copy of the source, and runs the test that should notice."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import NamedTuple
 from local_aws_support import REPOSITORY
 
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=short", "-p", "no:cacheprovider"]
-# Other plugins, and what pytest does to find unraisable exceptions, would take longer than most of the tests.
+# Other plugins, and pytest's search for unraisable exceptions, would take longer than most of the tests.
 PYTEST += ["-p", "pytest_socket", "-p", "no:unraisableexception"]
 
 
 class Mutation(NamedTuple):
-    """How a safeguard is switched off, and how that shows.
+    """How a safeguard is switched off, and how a test notices.
 
     Attributes:
         scenarios: numbers of the scenarios that it guards against; see tests/scenarios.py.
         source: path of the source file.
-        old: text that stands exactly once in it.
-        new: text that takes its place.
+        old: text that occurs exactly once in it.
+        new: replacement of that text.
         test: id of the test that fails then.
-        failure: what pytest then says, among other things.
+        failure: a part of pytest's output.
     """
 
     scenarios: tuple[int, ...]
@@ -37,9 +37,9 @@ class Mutation(NamedTuple):
 
 
 def run_test_of_mutated_source(mutation: Mutation, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the mutation's test on a copy of the repository in `folder`, in an environment of its own."""
+    """Run the mutation's test on a copy of the repository in `folder`, with a clean environment."""
     left_out = shutil.ignore_patterns("__pycache__", "e2e", "faults")
-    for name in ("dags", "glue_script", "include", "tests"):
+    for name in ("dags", "plugins", "glue_script", "include", "tests"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=left_out)
     shutil.copy(REPOSITORY / "pyproject.toml", folder)
     source = folder / mutation.source

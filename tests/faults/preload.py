@@ -1,4 +1,4 @@
-"""What the process does once, from which the attempts are forked."""
+"""One-time imports of the process from which the attempts are forked."""
 
 from tests.faults.attempt_process import warm_up
 

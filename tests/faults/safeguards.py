@@ -1,4 +1,4 @@
-"""The pipeline's safeguards; each can be switched off in a process: then the oracle must complain."""
+"""The pipeline's safeguards; when one is switched off in a process, the oracle must complain."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def _write_items_unconditionally() -> None:
-    from helpers import store_kpis_in_dynamodb as module
+    from helpers.aws import kpi_table as module
 
-    # True of every item, with all names and values used, as DynamoDB asks for.
+    # True for every item; it uses all names and values, as DynamoDB requires.
     unused = " OR #version = :version OR #frozen = :frozen"
     module.NOT_NEWER = f"attribute_not_exists(#version) OR attribute_exists(#version){unused}"
     _change_arguments("transact_write_items", _without_checks)
@@ -45,19 +45,19 @@ def _do_not_check_the_output() -> None:
 
 
 def _keep_stale_items() -> None:
-    from helpers import store_kpis_in_dynamodb as module
+    from helpers.aws import kpi_table as module
 
     _set(module, "_stored_genres", lambda *args: set())
 
 
 def _trust_copies() -> None:
-    from helpers import s3_objects as module
+    from helpers.aws import s3_objects as module
 
     compared = module._same_content
     calls: list[Any] = []
 
     def is_same(*args: Any) -> bool:
-        # Asked before and after each copy.
+        # Called before and after each copy.
         calls.append(args)
         return compared(*args) if len(calls) % 2 else True
 
@@ -70,8 +70,8 @@ def _report_before_archiving() -> None:
     write_report, carry_out = module.write_report, module.carry_out_dispositions
     postponed: list[Any] = []
 
-    def announce(s3: Any, config: Any, manifest: Any, outcomes: Any) -> list[str | None]:
-        postponed.append((s3, config, manifest, outcomes))
+    def announce(run: Any, manifest: Any, outcomes: Any) -> list[str | None]:
+        postponed.append((run, manifest, outcomes))
         return [None] * len(outcomes)
 
     def report_first(*args: Any) -> str:
@@ -92,7 +92,7 @@ def _drop_argument(operation: str, argument: str) -> None:
 
 
 def _change_arguments(operation: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    from helpers import aws
+    from helpers.aws import clients as aws
 
     uncached: Any = aws._client
 

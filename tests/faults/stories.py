@@ -1,6 +1,7 @@
-"""What can happen beside a run of the batch, at any of its AWS calls, until the oracle judges.
+"""Events beside a run of the batch, at any of its AWS calls, until the oracle judges.
 
-A story takes a pipeline in which the batch waits, where it happens, and a safeguard to switch off, or None.
+A story takes a pipeline in which the batch waits, the call where the event happens, and a safeguard to switch
+off, or None.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ NEWER = stream_file([*batch.listens(FIRST_DAY, 40, 3), *batch.listens(SECOND_DAY
 def file_comes(
     bench: Bench, deployment: Deployment, where: Fault, without: str | None = None, key: str = "streams/z.csv"
 ) -> None:
-    """A file is delivered, which may replace one of the batch; the next run takes it, if this one did not."""
+    """A file is delivered and may replace one of the batch; this run or the next one takes it."""
     attempt = bench.attempts.make(
         deployment, RUN, fault=where, without=without, meanwhile=lambda _: deployment.upload(key, NEWER)
     )
@@ -39,7 +40,7 @@ def file_comes(
 def retry_runs_beside_zombie(
     bench: Bench, deployment: Deployment, where: Fault, without: str | None = None
 ) -> None:
-    """While the attempt at a task hangs, Airflow gives it up; its retry ends the run; then it goes on."""
+    """A task hangs, Airflow gives it up, a retry completes the run, and then the first attempt resumes."""
     ended: dict[str, object] = {}
 
     def give_up(zombie: Attempt) -> None:
@@ -55,7 +56,7 @@ def retry_runs_beside_zombie(
 
     assert attempt.paused
     assert _contents(deployment) == ended, "the zombie changed what its retry had left"
-    # A zombie may leave temporary objects after they were deleted; S3 lets them expire.
+    # A zombie may leave temporary objects after their deletion; S3 expires them.
     bench.attempts.make(deployment, RUN, start="delete_files_from_intermediate_bucket")
     expect_end(bench.attempts.make(deployment, NEXT_RUN))
     assert_consistent(deployment.resources, deployment.delivered)
@@ -64,7 +65,7 @@ def retry_runs_beside_zombie(
 def another_run_comes_between(
     bench: Bench, deployment: Deployment, where: Fault, without: str | None = None
 ) -> None:
-    """Another run takes the same files and a newer one, and ends, while this one hangs; then it goes on."""
+    """This run hangs; another run takes the same files and a newer one, and ends; then this run resumes."""
 
     def run_another(_: Attempt) -> None:
         deployment.upload("streams/z.csv", NEWER)
@@ -82,7 +83,7 @@ def another_run_comes_between(
 
 
 def comes_of_overlap(problem: str) -> bool:
-    """Tell whether runs that overlapped may leave this: they worked on the same files, and each says so.
+    """Return whether overlapping runs explain the problem: they worked on the same files, and each says so.
 
     Each may also have put a rejected file into its own quarantine.
     """
@@ -90,7 +91,7 @@ def comes_of_overlap(problem: str) -> bool:
 
 
 def _contents(deployment: Deployment) -> dict[str, object]:
-    """Return ETag or item by name, without temporary objects: a zombie may write the same bytes once more."""
+    """Return ETag or item by name, without temporary objects: a zombie may write the same bytes again."""
     temporary = f"s3://{deployment.resources.intermediate_bucket}/"
     return {
         name: found[1] if isinstance(found, tuple) else found
@@ -100,11 +101,11 @@ def _contents(deployment: Deployment) -> dict[str, object]:
 
 
 def expect_end(attempt: Attempt) -> None:
-    """Expect that a run has ended: complete, or skipped since there was nothing left to do."""
+    """Check that a run has ended: complete, or skipped because nothing was left to do."""
     if not (attempt.error or "").startswith("AirflowSkipException"):
         assert attempt.unfinished is None, attempt.error
 
 
 def paused(number: int) -> Fault:
-    """Return the fault that stops a process before a call until something else has happened."""
+    """Return the fault that stops a process before a call until another event has happened."""
     return Fault(PAUSED, number)

@@ -1,4 +1,4 @@
-"""Whatever happens, in whatever order: deliveries, crashes, repeated and overlapping runs.
+"""Any events in any order: deliveries, crashes, repeated and overlapping runs.
 
 Hypothesis draws the sequences from a seed, which it prints when one fails: `make test-faults SEED=...`.
 """
@@ -47,15 +47,15 @@ SCENARIOS_OF_BROKEN = {
     "no text": 18,
     "other order": 16,
 }
-# Nothing was there, or all of it went into quarantine; a rerun cannot change that.
-END_WITHOUT_KPIS = ("AirflowSkipException", "BadInputError: None of ")
-# About as many as a run of one file makes.
+# There were no files, or all went into quarantine; a rerun cannot change that.
+END_WITHOUT_KPIS = ("AirflowSkipException", "NoValidRowsError")
+# About the number of calls of a run of one file.
 CALLS = st.integers(1, 90)
 KEYS = st.sampled_from(["streams/a.csv", "streams/b.csv", "streams/c d+é.csv"])
 
 
 class AnySequence(RuleBasedStateMachine):
-    """A pipeline to which anything happens; runs that died wait in `unfinished`."""
+    """A pipeline with random events; runs that died wait in `unfinished`."""
 
     def __init__(self, bench: Bench, scenarios: Scenarios) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class AnySequence(RuleBasedStateMachine):
     @precondition(lambda self: self.something_waits)
     @rule(call=CALLS, key=KEYS)
     def file_comes_during_run(self, call: int, key: str) -> None:
-        # Of other bytes each time: the same ones may go with those that a run is about to delete.
+        # The bytes differ each time: identical ones may be deleted together with those that a run archives.
         content = stream_file(batch.listens(SECOND_DAY, 100 + self.runs, 3))
         dag_run_id, attempt = self._start(Fault(PAUSED, call), lambda _: self._upload(key, content))
         self.happened[1] += attempt.paused
@@ -219,7 +219,7 @@ def run_sequences(bench: Bench, scenarios: Scenarios, examples: int) -> None:
             stateful_step_count=12,
             deadline=None,
             database=None,
-            # A sequence takes seconds; what was drawn is short enough to read as it is.
+            # A sequence takes seconds, and is short enough to read without shrinking.
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),

@@ -1,4 +1,4 @@
-"""AWS refuses, throttles, is away, or does what it was asked for and its answer is lost."""
+"""AWS refuses, throttles, is unreachable, or executes a request whose response is lost."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.scenarios import Scenarios
 
 LOST_ANSWERS = ["answer lost, 503", "answer lost, connection error"]
 PASSING = ["unavailable", "throttled", "connection error"]
-# What the error says; S3 has no body, and so no code, in its answer to a HEAD request.
+# Texts of the error; S3's response to a HEAD request has no body and therefore no code.
 SAYS = {
     "unavailable": "ServiceUnavailable|InternalServerError|503",
     "throttled": "SlowDown|ProvisionedThroughputExceeded|503",
     "connection error": "Could not connect to the endpoint URL",
-    "denied": "AccessDenied|403|may not be used with these credentials",
+    "denied": "AccessDenied|access denied|403|may not be used with these credentials",
     "expired": "ExpiredToken|400",
 }
 SDK_ATTEMPTS = 5
@@ -80,11 +80,11 @@ def test_fault_that_lasts_from_any_call_on_fails_loudly_and_can_be_resumed(
         attempt = bench.attempts.run_to_end(deployment, RUN, attempt, tries=1)
         bench.check(deployment, attempt)
 
-    # A run that succeeded but could not be counted has succeeded.
+    # A run succeeds even if the metric of its success cannot be written.
     numbers = [number for number, call in enumerate(bench.calls, 1) if call.operation != "PutMetricData"]
     assert len(numbers) == len(bench.calls) - 1
     if kind == "expired":
-        # Refusals of another name: where a task begins, and where something is changed.
+        # Refusals with another error code, at the first call of a task and at calls that change something.
         begin = {call.task: number for number, call in reversed(list(enumerate(bench.calls, 1)))}
         numbers = [n for n in numbers if n in begin.values() or bench.calls[n - 1].mutating]
     faults = [Fault(kind, number, lasts=True) for number in numbers]

@@ -1,4 +1,4 @@
-"""Every AWS call of the task trigger_glue_job goes wrong: Glue runs the batch once."""
+"""Every AWS call of the task trigger_glue_job fails once: Glue still runs the batch exactly once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SCENARIOS = {
 
 @cache
 def calls_of_task(bench: Bench) -> list[Call]:
-    """The calls of the task when nothing goes wrong."""
+    """The calls of an undisturbed task."""
     deployment, prepared = prepare(bench, bench.deploy())
     attempt = execute(bench, deployment, prepared)
     assert attempt.error is None
@@ -61,7 +61,7 @@ def test_batch_runs_once_in_glue_whatever_goes_wrong_at_any_call(
 
 
 def prepare(bench: Bench, deployment: Deployment) -> tuple[Deployment, Attempt]:
-    """Run the tasks before; what Glue is to compute is there, and each of its runs succeeds at once."""
+    """Run the previous tasks; the Glue job's input exists, and each of its runs succeeds immediately."""
     prepared = bench.attempts.make(deployment, RUN, until=TASK)
     assert prepared.error is None
     del prepared.results[TASK]

@@ -1,4 +1,4 @@
-"""Files come, retries start and other runs end at any moment of a run."""
+"""Files arrive, retries start and other runs end at any moment of a run."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ def test_run_survives_before_each_change_of_table_history_and_source_that(
 
 
 @pytest.mark.scenarios(2, 3)
-def test_run_survives_that_a_file_is_overwritten_at_any_call_on_it(
-    bench: Bench, scenarios: Scenarios
-) -> None:
+def test_run_survives_a_file_that_is_overwritten_at_any_call(bench: Bench, scenarios: Scenarios) -> None:
     numbers = [number for number, call in enumerate(bench.calls, 1) if "/late" in call.operation]
     live_through(bench, scenarios, "file is overwritten", numbers)
 

@@ -1,4 +1,4 @@
-"""SIGKILL before and after every AWS call of a run: the rerun ends as if nothing had happened."""
+"""SIGKILL before and after every AWS call of a run: a rerun gives the result of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ KINDS = ["killed before", "killed after"]
 BOTH_DAYS = f"{FIRST_DAY},{SECOND_DAY}"
 
 
-def test_run_killed_after_any_change_ends_as_if_nothing_had_happened(
+def test_run_killed_after_the_last_change_of_any_task_ends_as_if_nothing_had_happened(
     bench: Bench, scenarios: Scenarios
 ) -> None:
-    changes = [number for number, call in enumerate(bench.calls, 1) if call.mutating]
-    kill_and_run_again(bench, scenarios, [Fault("killed after", number) for number in changes])
+    last_changes = {call.task: number for number, call in enumerate(bench.calls, 1) if call.mutating}
+    kill_and_run_again(bench, scenarios, [Fault("killed after", number) for number in last_changes.values()])
 
 
 @pytest.mark.slow
@@ -77,8 +77,8 @@ def test_reprocessing_killed_at_any_change_ends_as_if_nothing_had_happened(
 def test_run_without_a_valid_row_killed_at_any_change_quarantines_its_files_all_the_same(
     bench: Bench, scenarios: Scenarios, kind: str
 ) -> None:
-    def deploy(stack: Deployment | None = None) -> Deployment:
-        deployment = bench.deploy_empty(stack)
+    def deploy() -> Deployment:
+        deployment = bench.deploy_empty()
         deployment.upload_all({**batch.CATALOGS, **batch.BROKEN_FILES})
         return deployment
 
@@ -86,7 +86,7 @@ def test_run_without_a_valid_row_killed_at_any_change_quarantines_its_files_all_
         attempt = bench.attempts.make(deployment, RUN, fault=fault)
         assert attempt.killed
         attempt = bench.attempts.run_to_end(deployment, RUN, attempt)
-        assert (attempt.error or "").startswith("BadInputError: None of 2 stream files has a valid row")
+        assert (attempt.error or "").startswith("NoValidRowsError: None of 2 stream files has a valid row")
         assert_consistent(deployment.resources, deployment.delivered)
         bench.expect_nothing_to_do(deployment, NEXT_RUN)
 
@@ -97,8 +97,8 @@ def test_run_without_a_valid_row_killed_at_any_change_quarantines_its_files_all_
 
 
 def scenarios_of(calls: list[Call], fault: Fault) -> Iterator[int]:
-    """Tell which scenarios it is when the process dies there."""
-    # What AWS has done when the process dies, and what it has not.
+    """Return the scenarios of a process that dies there."""
+    # The requests that AWS has and has not executed when the process dies.
     done = calls[: fault.call - (fault.kind == "killed before")]
     task = calls[fault.call - 1].task
     yield 23

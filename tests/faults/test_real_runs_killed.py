@@ -1,4 +1,4 @@
-"""SIGKILL in each task of real DAG runs, with Airflow's operators and Glue's Spark; a rerun ends them."""
+"""SIGKILL in each task of real DAG runs, with Airflow's operators and Glue's Spark; a rerun succeeds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from include.local_airflow.progress import TaskProgress
+from include.commands.progress import TaskProgress
 from tests.e2e.airflow_process import AirflowProcess, run_dag, start_airflow
 from tests.e2e.deployment import Deployment, connect
 from tests.e2e.oracle import assert_another_run_changes_nothing, assert_consistent
@@ -19,7 +19,7 @@ from tests.faults.wire import Fault, Wire
 from tests.scenarios import Scenarios
 
 LOGICAL_DATE = datetime(2024, 7, 2, tzinfo=UTC)
-# After which call of each task.
+# The process is killed after this call of each task.
 LAST_CALLS = {
     "sense_streaming_data": "*",
     "list_stream_files": "PUT runs/*/manifest.json",
@@ -34,8 +34,8 @@ LAST_CALLS = {
 
 
 @pytest.fixture(scope="module")
-def airflow(stacks: list[Deployment], folder: Path) -> Iterator[AirflowProcess]:
-    process = AirflowProcess(stacks[0].environment, folder / "airflow.log")
+def airflow(stack: Deployment, folder: Path) -> Iterator[AirflowProcess]:
+    process = AirflowProcess(stack.environment, folder / "airflow.log")
     yield process
     process.close()
 
@@ -69,7 +69,7 @@ def test_real_run_killed_in_each_task_ends_as_if_nothing_had_happened(
 
 
 def run_dag_with(environment: dict[str, str], log: Path, fault: Fault) -> None:
-    """Run the DAG in this process, where an AWS call goes wrong."""
+    """Run the DAG in this process with a fault of an AWS call."""
     start_airflow(environment, log)
     from airflow.listeners.listener import get_listener_manager
 

@@ -1,4 +1,4 @@
-"""The oracle complains when a safeguard is off: the other tests can fail."""
+"""The oracle complains when a safeguard is off, so the other tests can fail."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def item_vanishes_from_output(bench: Bench, deployment: Deployment, without: str
 
 
 overwritten = partial(file_comes, key=FILE_OF_THE_BATCH)
-# What shows that it is off, and the scenarios that it guards against.
+# The sign that it is off, and the scenarios that it guards against.
 STORIES: dict[str, tuple[Story, str, tuple[int, ...]]] = {
     "items are written only over older ones": (
         partial(pause, story=another_run_comes_between, operation="TransactWriteItems"),

@@ -1,4 +1,4 @@
-"""The tests of single parts can fail, too: each of these does when the source lacks a safeguard."""
+"""Each unit test named here fails when its safeguard is removed from the source."""
 
 from __future__ import annotations
 

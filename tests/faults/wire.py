@@ -1,4 +1,4 @@
-"""What happens to the AWS calls of a process: each is counted, and any can go wrong."""
+"""Counts the AWS calls of a process and makes any of them fail."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Send = Callable[[AWSPreparedRequest], AWSResponse]
 
 @dataclass(frozen=True)
 class Call:
-    """An AWS call: what for, in which task.
+    """An AWS call: its operation and its task.
 
-    Each attempt of the SDK is a call; those for the same request have the same `request_id`.
+    Each attempt of the SDK is a call; attempts of the same request share a `request_id`.
     """
 
     task: str
@@ -40,14 +40,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with the AWS calls of an attempt.
+    """A fault of an attempt's AWS calls.
 
     Attributes:
         kind: a key of `FAULTS`, or `PAUSED`.
-        call: number of the call that it happens to, from 1 on; 0 stands for every call when it is first made.
-        lasts: whether all calls after that one suffer too.
-        operation: pattern of the operations that are counted for this.
-        task: pattern of the tasks whose calls are counted for this.
+        call: number of the affected call, from 1 on; 0 affects the first attempt of every call.
+        lasts: whether all later calls are affected too.
+        operation: pattern of the operations that are counted.
+        task: pattern of the tasks whose calls are counted.
     """
 
     kind: str
@@ -58,10 +58,10 @@ class Fault:
 
 
 class Wire:
-    """Stands where the SDK's HTTP session sends; each attempt of the SDK is a call."""
+    """Replaces the send method of the SDK's HTTP session; each attempt of the SDK is a call."""
 
     def __init__(self, fault: Fault | None, pause: Callable[[], object]) -> None:
-        """Take what goes wrong, and what waits until this process may go on."""
+        """Take the fault, and a function that blocks until this process may continue."""
         self.task = ""
         self.calls: list[Call] = []
         self.waits: list[float] = []
@@ -76,7 +76,7 @@ class Wire:
             return self._handle(request, lambda request: send(session, request))
 
         URLLib3Session.send = sent  # type: ignore[method-assign]
-        # The SDK's waits between its attempts are noted instead of slept.
+        # The SDK's waits between its attempts are recorded instead of slept.
         botocore.endpoint.time = SimpleNamespace(  # type: ignore[attr-defined]
             sleep=self.waits.append, time=time.time
         )

@@ -29,7 +29,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
                 "spark.sql.codegen.wholeStage": "false",
                 "spark.driver.bindAddress": "127.0.0.1",
                 "spark.driver.host": "127.0.0.1",
-                # Most of the time of tiny queries would go to the optimizing compiler.
+                # The optimizing compiler would take most of the time of tiny queries.
                 "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
                 "spark.local.dir": str(tmp_path_factory.mktemp("spark")),
                 "spark.sql.shuffle.partitions": "2",

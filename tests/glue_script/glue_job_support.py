@@ -59,7 +59,7 @@ def assert_same_frame(actual: DataFrame, expected: DataFrame) -> None:
 
 
 class JobFolder:
-    """The source, history and output folders of a job, written by pyarrow as the pipeline writes them."""
+    """The source, history and output folders of a job, written by pyarrow like the pipeline's."""
 
     def __init__(self, root: Path) -> None:
         self.source, self.history, self.output = root / "input", root / "listens", root / "output"
@@ -70,7 +70,7 @@ class JobFolder:
         songs: Sequence[Song] = (Song("t1", "Song 1", "Artist 1", "pop", 60_000),),
         users: Sequence[User] = (User("u1", "Ireland"),),
     ) -> None:
-        """Write each part to an object of listens, the catalogs, and the manifest that names them."""
+        """Write each part as an object of listens, the catalogs, and the manifest that names them."""
         song_rows = [
             (row_id, song.track_id, song.track_name, song.artists, song.track_genre, song.duration_ms, None)
             for row_id, song in enumerate(songs)
@@ -86,7 +86,7 @@ class JobFolder:
         (self.source / "manifest.json").write_text(json.dumps(manifest))
 
     def write_history(self, name: str, listens: Iterable[Listen], schema: pa.Schema = LISTENS) -> None:
-        """Write the listens to an object of this name in the folder of each of their days."""
+        """Write the listens as an object of this name to the folder of each of their days."""
         by_day = defaultdict(list)
         for row in listens:
             by_day[row.listen_time.astimezone(UTC).date()].append(row)
@@ -124,7 +124,7 @@ class JobFolder:
         return sorted(name for name in self.summary()["objects"] if name.startswith("listens/"))
 
     def added(self) -> list[Listen]:
-        """Return the added listens, each out of the folder of its day."""
+        """Return the added listens, each from the folder of its day."""
         rows = []
         for name in self.added_objects():
             for row in pq.ParquetFile(self.output / name).read().to_pylist():

@@ -1,4 +1,4 @@
-"""The Glue script on a Spark of several worker processes, each an executor, as on Glue's workers."""
+"""The Glue script on a Spark with several worker processes, each an executor, as on Glue's workers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import pyspark
 import pytest
 from glue_job_support import JobFolder, at
 
-from include.local_airflow.environment import ROOT
+from include.commands.environment import ROOT
 from include.local_aws.java import find_java_home
 from tests.kpi_oracle import Listen, Song, User, kpi_items
 
 EXECUTORS = 2
 MEGABYTES = 1024
-# The script, with partitions as small as the data, so that every shuffle goes over the executors.
+# The script with partitions as small as the data, so every shuffle crosses the executors.
 SCRIPT = """
 import sys
 from glue_script import glue_script
@@ -33,7 +33,7 @@ SKEWED_DAY = "2024-06-25"
 
 
 def skewed_listens(seed: int, number: int) -> list[Listen]:
-    """Listens of which nine in ten are of one day, and as many of one genre; some are repeated."""
+    """Listens of which nine in ten are on one day and nine in ten in one genre; some are repeated."""
     chance = random.Random(seed)
     listens = []
     for _ in range(number):
@@ -47,7 +47,7 @@ def skewed_listens(seed: int, number: int) -> list[Listen]:
 
 SONGS = [
     *(Song(f"hit{n}", f"Hit {n}", "Artist", "pop", 180_000 + n) for n in range(40)),
-    # Some of them under several genres, some not in the catalog.
+    # Some have several genres, some are not in the catalog.
     *(Song(f"track{n}", f"Track {n}", "Artist", f"genre{n % 30}", 60_000 + n) for n in range(280)),
     *(Song(f"track{n}", f"Track {n}", "Artist", f"genre{n % 7}", 60_000 + n) for n in range(0, 280, 3)),
 ]
@@ -71,7 +71,7 @@ def job(tmp_path: Path) -> JobFolder:
 
 
 def run_on_executors(job: JobFolder, spark_home: Path, events: Path) -> None:
-    """Run the script as `spark-submit` does, on executors of a process each."""
+    """Run the script like `spark-submit`, with each executor in its own process."""
     events.mkdir()
     settings = {
         "spark.eventLog.enabled": "true",

@@ -20,7 +20,7 @@ SONGS = [Song(f"t{n}", f"Song {n}", "Artist", f"genre {n % 5}", 60_000) for n in
 
 @dataclass(frozen=True)
 class Node:
-    """An operator of a physical plan; the plans that read a cached frame have its operators in common."""
+    """An operator of a physical plan; plans that read a cached frame share its operators."""
 
     name: str
     metrics: frozenset[int]
@@ -28,14 +28,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Run:
-    """What Spark did: its operators, each once, and the rows that each stage shuffled."""
+    """Spark's work: its operators, each once, and the rows that each stage shuffled."""
 
     operators: list[str]
     rows_shuffled: list[int]
 
 
 def elements(sequence: Any) -> Iterator[Any]:
-    """Yield what a Scala Seq holds."""
+    """Yield the elements of a Scala Seq."""
     return (sequence.apply(index) for index in range(sequence.size()))
 
 
@@ -43,7 +43,7 @@ def elements(sequence: Any) -> Iterator[Any]:
 def run(job: JobFolder, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the job in several partitions, with as many listens in the history as in the input."""
     monkeypatch.setattr(glue_script, "PARTITION_BYTES", 2 * 1024)
-    # All of different times, so all are distinct.
+    # All times differ, so all listens are distinct.
     rows = [
         listen(
             f"u{n % USERS}",
@@ -94,12 +94,12 @@ def test_listens_are_shuffled_once_and_afterwards_only_what_was_counted(run: Run
     assert sum(others) < LISTENS / 2
 
 
-def test_run_has_no_exchange_but_those_that_its_results_need(run: Run) -> None:
-    # Rows per day, listens, counts per day; songs, genres, users; tracks, top songs, listeners.
+def test_run_has_only_the_exchanges_that_its_results_need(run: Run) -> None:
+    # Rows per day, listens, counts per day; songs, users; tracks, top songs; listeners, countries.
     assert run.operators.count("Exchange") == 9
 
 
-def test_each_file_is_scanned_once_but_for_the_times_of_the_input(run: Run) -> None:
+def test_each_file_is_scanned_once_except_for_the_times_of_the_input(run: Run) -> None:
     # Input, its times before, history, songs, users.
     assert run.operators.count("Scan parquet") == 5
 
@@ -109,7 +109,7 @@ def test_nothing_is_computed_in_python(run: Run) -> None:
 
 
 def test_day_of_many_files_is_listed_without_a_spark_job(job: JobFolder, spark: SparkSession) -> None:
-    # Of so many paths Spark makes a job, when each of them is named.
+    # Spark starts a listing job for this number of explicit paths.
     files = 2 * int(str(spark.conf.get("spark.sql.sources.parallelPartitionDiscovery.threshold")))
     for number in range(files):
         job.write_history(f"other__{number}.parquet", [listen(f"u{number}", "t1", f"{DAYS[0]} 12:00:00")])

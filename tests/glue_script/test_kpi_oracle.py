@@ -1,4 +1,4 @@
-"""The oracle's own reading of CSV files; its KPIs are held against hand-written ones with the job's."""
+"""The oracle's own reading of CSV files; another test compares its KPIs with hand-written ones."""
 
 from __future__ import annotations
 

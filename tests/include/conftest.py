@@ -1,4 +1,4 @@
-"""What the tests of the stack share: the stack with every option on, in a local AWS of its own."""
+"""Fixtures of the stack's tests: the stack with every option, in its own local AWS."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,14 +32,14 @@ class DeployedStack:
 
 @pytest.fixture(scope="session")
 def full_stack() -> Iterator[DeployedStack]:
-    """The stack with a key, a role for Airflow that asks for an external id, and an e-mail address."""
+    """The stack with a key, a role for Airflow that requires an external id, and an e-mail address."""
     with running_server() as (endpoint_url, _):
         yield DeployedStack(endpoint_url, provision(endpoint_url, STACK_PARAMETERS))
 
 
 @contextmanager
 def enforced_policies(endpoint_url: str) -> Iterator[None]:
-    """Make local AWS check every request against the policies of who sends it."""
+    """Make local AWS check every request against the caller's policies."""
 
     def let_pass_unchecked(requests: bytes) -> None:
         headers = {"Content-Type": "text/plain"}

@@ -1,4 +1,4 @@
-"""`make doctor` looks at the full stack; the settings of a test name one thing that is not as it must be."""
+"""`make doctor` examines the full stack; each test's settings have one thing that is wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from unittest.mock import patch
 import pytest
 from botocore.exceptions import ClientError
 
-from include import aws_checks, doctor
+from helpers.aws import job_script
+from include import doctor
 from include.findings import failed
 from local_aws_support import REPOSITORY, connect
 from tests.e2e.observed import Resources, snapshot
@@ -30,7 +31,7 @@ def _no_dotenv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def settings(full_stack: DeployedStack) -> Iterator[dict[str, str]]:
-    """The environment of a user who has filled in everything; the catalogs are there."""
+    """The environment of a user who has filled in everything; the catalogs exist."""
     s3, bucket = connect("s3", full_stack.endpoint_url), full_stack.environment["SOURCE_BUCKET_NAME"]
     sns, sqs = (connect(service, full_stack.endpoint_url) for service in ("sns", "sqs"))
     sqs.create_queue(QueueName="on-call")
@@ -79,7 +80,7 @@ def test_whole_deployment_is_found_fine_and_left_as_it_is(
     assert status == 0, output
     assert "wrong" not in output
     assert "INFO" not in output, "Airflow, which is imported for the settings, would log what boto3 does"
-    assert "All that could be looked at is fine." in output
+    assert "Everything that could be checked is fine." in output
     assert "assumed-role/music-streaming-airflow-role/" in output, "as whom Airflow's tasks ask"
     assert (
         "music-streaming-source: to list streams/, songs/, users/; to read streams/, songs/, users/" in output
@@ -121,7 +122,7 @@ def make_role(stack: DeployedStack, name: str, **changed: Any) -> None:
 
 @pytest.fixture(scope="module")
 def wrong_things(full_stack: DeployedStack) -> None:
-    """What the settings of the tests name."""
+    """The resources that the tests' settings name."""
     connect("s3", full_stack.endpoint_url).create_bucket(Bucket="without-versioning")
     make_wrong_table(full_stack, "without_sort_key", indexed=False)
     make_wrong_table(full_stack, "without_index", indexed=True)
@@ -138,6 +139,7 @@ TOPIC = "arn:aws:sns:us-east-1:123456789012:no-such-topic"
     [
         ({"SOURCE_BUCKET_NAME": ""}, "variable SOURCE_BUCKET_NAME is not set", "Set it in .env"),
         ({"MAX_REJECTED_FRACTION": "5"}, "must be a number from 0 to 1", "correct it"),
+        ({"GLUE_SCRIPT_LOCATION": "dags/kpis.py"}, "it must be the address of a script in S3", "correct it"),
         ({"PIPELINE_SCHEDULE": "every day"}, "PIPELINE_SCHEDULE is 'every day'", "a cron expression"),
         (
             {"SOURCE_BUCKET_NAME": "gone"},
@@ -204,10 +206,10 @@ def test_what_is_wrong_is_named_with_its_remedy(
     assert status == 1, output
     assert finding in problems
     assert remedy in problems
-    assert "to mend." in output
+    assert "to fix." in output
 
 
-def test_script_that_is_no_python_is_found(
+def test_script_that_is_not_python_is_found(
     settings: dict[str, str],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -215,10 +217,68 @@ def test_script_that_is_no_python_is_found(
 ) -> None:
     script = tmp_path / "glue_script.py"
     script.write_text("def broken(:\n")
-    monkeypatch.setattr(aws_checks, "SCRIPT", script)
+    monkeypatch.setattr(job_script, "SCRIPT", script)
 
     assert examine(settings) == 1
     assert f"Glue script {script}: invalid syntax" in capsys.readouterr().out
+
+
+def test_script_in_s3_is_looked_for_under_the_role(
+    full_stack: DeployedStack, settings: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    s3, bucket = connect("s3", full_stack.endpoint_url), settings["INTERMEDIATE_BUCKET_NAME"]
+    key = "artifacts/glue-scripts/v2.py"
+    location = {"GLUE_SCRIPT_LOCATION": f"s3://{bucket}/{key}"}
+
+    assert examine(settings | location) == 1
+    output = capsys.readouterr().out
+    assert (
+        f"wrong        The Glue script s3://{bucket}/{key}, named by GLUE_SCRIPT_LOCATION, does not" in output
+    )
+    assert f"-> Upload it: aws s3 cp glue_script/glue_script.py s3://{bucket}/{key}" in output
+
+    s3.put_object(Bucket=bucket, Key=key, Body=(REPOSITORY / "glue_script" / "glue_script.py").read_bytes())
+    assert examine(settings | location) == 0
+    assert f"fine         Glue script s3://{bucket}/{key}" in capsys.readouterr().out
+
+    s3.put_object(Bucket=bucket, Key=key, Body=b"def broken(:\n")
+    assert examine(settings | location) == 1
+    assert f"Glue script s3://{bucket}/{key}: invalid syntax" in capsys.readouterr().out
+    s3.delete_object(Bucket=bucket, Key=key)
+
+
+def test_script_in_a_bucket_that_the_role_may_not_read_is_found(
+    full_stack: DeployedStack, settings: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    s3 = connect("s3", full_stack.endpoint_url)
+    s3.create_bucket(Bucket="of-another-team")
+    s3.put_object(Bucket="of-another-team", Key="kpis.py", Body=b"")
+    limited = new_user(full_stack, "reader-of-nothing") | {"AIRFLOW_CONN_AWS_DEFAULT": ""}
+
+    with enforced_policies(full_stack.endpoint_url):
+        status = examine(settings | limited | {"GLUE_SCRIPT_LOCATION": "s3://of-another-team/kpis.py"})
+
+    output = capsys.readouterr().out
+    assert status == 1
+    assert "named by GLUE_SCRIPT_LOCATION, may not be read with these credentials" in output
+    assert "s3://music-streaming-intermediate/artifacts/glue-scripts/" in output
+
+
+def test_script_that_was_not_deployed_is_found(
+    settings: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(job_script, "SCRIPT", tmp_path / "glue_script.py")
+
+    assert examine(settings) == 1
+
+    output = capsys.readouterr().out
+    assert (
+        f"wrong        The Glue script {tmp_path / 'glue_script.py'} cannot be read (No such file" in output
+    )
+    assert "-> Deploy the folder glue_script/ beside dags/, or upload glue_script.py to S3" in output
 
 
 def test_topic_whose_messages_nobody_gets_is_warned_of(
@@ -231,7 +291,7 @@ def test_topic_whose_messages_nobody_gets_is_warned_of(
     output = capsys.readouterr().out
     assert f"warning      topic {topic}: nobody gets its messages" in output
     assert f"aws sns subscribe --topic-arn {topic}" in output
-    assert "mind the warning" in output
+    assert "see the warning" in output
 
 
 def new_user(stack: DeployedStack, name: str, *actions: str) -> dict[str, str]:
@@ -254,7 +314,7 @@ def test_right_that_the_role_of_the_connection_lacks_is_found(
 ) -> None:
     of_identity = new_user(full_stack, "workload-identity", "dynamodb:*", "sts:*")
     make_role(full_stack, "lacking", Principal={"AWS": "*"})
-    rights = ("s3:*", "dynamodb:Describe*", "glue:*", "iam:*", "sns:*")
+    rights = ("s3:*", "dynamodb:Describe*", "kms:*", "glue:*", "iam:*", "sns:*")
     connect("iam", full_stack.endpoint_url).put_role_policy(
         RoleName="lacking", PolicyName="p", PolicyDocument=allowing(*rights)
     )
@@ -286,7 +346,7 @@ def test_role_of_the_connection_that_cannot_be_assumed_is_found(
     assert "compare role_arn and ExternalId" in output
 
 
-def test_credentials_without_any_right_are_told_apart_from_missing_things(
+def test_credentials_without_any_right_are_distinguished_from_missing_things(
     full_stack: DeployedStack, settings: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     of_nobody = new_user(full_stack, "nobody") | {"AIRFLOW_CONN_AWS_DEFAULT": ""}
@@ -308,7 +368,7 @@ def test_credentials_without_any_right_are_told_apart_from_missing_things(
     assert "Traceback" not in output
 
 
-def test_without_settings_local_aws_is_looked_at_or_said_to_be_missing(
+def test_without_settings_local_aws_is_examined_or_reported_missing(
     full_stack: DeployedStack, settings: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = {name: settings[name] for name in ("PATH", "AIRFLOW_HOME")}

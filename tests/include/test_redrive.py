@@ -1,4 +1,4 @@
-"""Bringing quarantined data back, with a quarantine that the pipeline's own tasks filled in local AWS."""
+"""Brings quarantined data back, after the pipeline's own tasks filled the quarantine in local AWS."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from helpers.archive_streams_data import carry_out_dispositions
-from helpers.config import PipelineConfig
+from helpers.contract.keys import run_key_of
+from helpers.contract.records import FileOutcome
+from helpers.contract.settings import PipelineConfig
 from helpers.extract_and_combine_streams import extract_and_combine_streams
 from helpers.list_stream_files import list_stream_files
-from helpers.manifest import FileOutcome, read_manifest
 from helpers.move_files_to_intermediate_bucket import collect_outcomes
-from helpers.run_key import run_key_of
+from helpers.run.dispositions import carry_out_dispositions
+from helpers.run.store import RunStore
 from helpers.validate_csv_files import validate_csv_files
 from include import redrive
 from include.redrive import Action, RedriveError, list_quarantined, list_runs
@@ -35,11 +36,11 @@ Actions = dict[str, Action]
 
 
 class Killed(BaseException):
-    """Stands for the end of the process."""
+    """Represents the end of the process."""
 
 
 class Pipeline:
-    """Buckets of a test's own, and the tasks that fill their quarantine."""
+    """A test's own buckets, and the tasks that fill their quarantine."""
 
     def __init__(self, endpoint_url: str) -> None:
         self.s3 = connect("s3", endpoint_url)
@@ -68,14 +69,15 @@ class Pipeline:
         self.s3.put_object(Bucket=self.source, Key=key, Body=text.encode())
 
     def ingest(self, run_id: str) -> list[FileOutcome]:
-        """Run the tasks that take the stream files, check them and archive or quarantine them."""
+        """Run the tasks that read the stream files, check them and archive or quarantine them."""
         parts = list_stream_files(run_id, self.config)
         validated = [
             validate_csv_files(extract_and_combine_streams(part, self.config), self.config) for part in parts
         ]
-        manifest = read_manifest(self.s3, self.config, run_key_of(run_id))
-        outcomes = collect_outcomes(self.s3, self.config, manifest, validated)
-        carry_out_dispositions(self.s3, self.config, manifest, outcomes)
+        run = RunStore(run_key_of(run_id), self.config)
+        manifest = run.manifest()
+        outcomes = collect_outcomes(run, manifest, validated)
+        carry_out_dispositions(run, manifest, outcomes)
         return outcomes
 
     def redrive(self, folder: Path, run_key: str = RUN_KEY) -> Actions:
@@ -214,7 +216,7 @@ def test_call_that_died_between_its_two_writes_is_completed_without_putting_back
     pipeline.redrive(folder)
     (folder / name).write_text(CORRECTED)
     with monkeypatch.context() as patch:
-        # The first write, upload_file, comes here too.
+        # The first write, upload_file, passes here too.
         put_object = pipeline.s3.put_object
         patch.setattr(pipeline.s3, "put_object", _dying_for(redrive.REDRIVEN_SUFFIX, put_object))
         with pytest.raises(Killed):
@@ -335,8 +337,33 @@ def test_names_and_reasons_cannot_steer_the_terminal(pipeline: Pipeline, folder:
     outcomes = list(redrive.redrive(pipeline.s3, pipeline.archive, pipeline.source, RUN_KEY, folder))
 
     assert outcomes[0].text.startswith("right to left\ufffd__")
-    assert outcomes[0].text.endswith("red\ufffd[31m")
+    assert outcomes[0].text.endswith(r"red\x1b[31m")
     assert outcomes[0].text.isprintable()
+
+
+@pytest.mark.parametrize("character", ["k", "é"])
+@pytest.mark.scenarios(59)
+def test_file_of_a_key_near_1024_bytes_is_fetched_and_put_back(
+    pipeline: Pipeline, folder: Path, character: str
+) -> None:
+    room = (1024 - len("streams/a/.csv")) // len(character.encode())
+    for part in "ab":
+        pipeline.deliver(f"streams/{part}/{character * room}.csv", MISNAMED)
+    pipeline.ingest(RUN)
+
+    assert list(pipeline.redrive(folder).values()) == [Action.FETCHED] * 2
+    fetched = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert [path.parent.name for path in fetched] == ["a", "b"]
+    assert all(len(path.name.encode()) <= 255 for path in fetched)
+    fetched[0].write_text(CORRECTED)
+    assert sorted(action.name for action in pipeline.redrive(folder).values()) == ["LEFT", "PUT_BACK"]
+
+    [(key, content)] = pipeline.waiting().items()
+    assert key.startswith(f"streams/redriven/{RUN_KEY}/a/{character * 300}")
+    assert content == CORRECTED
+    assert [outcome["disposition"] for outcome in pipeline.ingest(f"{RUN}_2")] == ["archive"]
+    assert pipeline.waiting() == {}
+    assert sorted(action.name for action in pipeline.redrive(folder).values()) == ["LEFT", "PUT_BACK_BEFORE"]
 
 
 def test_correction_under_a_new_name_is_pointed_out_and_not_put_back(
@@ -405,7 +432,7 @@ def test_command_line_lists_runs_fetches_and_puts_back(
     assert output_of() == f"{RUN_KEY}: 1 in quarantine, 0 put back\n"
     assert f"Fetched into quarantine-{RUN_KEY}." in output_of(RUN_KEY)
     (tmp_path / f"quarantine-{RUN_KEY}" / name).write_text(CORRECTED)
-    assert output_of(RUN_KEY).endswith("The next run takes what was put back.\n")
+    assert output_of(RUN_KEY).endswith("The next run takes the corrected files.\n")
     assert pipeline.waiting() == {_target(name): CORRECTED}
     assert redrive.main(["unknown"]) == 1
     assert "Nothing of a run 'unknown'" in capsys.readouterr().err
@@ -420,5 +447,5 @@ def _dying_for(key_ending: str, put_object: Callable[..., Any]) -> Callable[...,
 
 
 def _take(pipeline: Pipeline, key: str) -> None:
-    """What archiving does to the source."""
+    """Remove the files from the source like archiving."""
     pipeline.s3.delete_object(Bucket=pipeline.source, Key=key)

@@ -1,4 +1,4 @@
-"""What the generator says it planted is really in the files, as Python's own csv module reads them."""
+"""The files contain what the generator reports as planted, as read by Python's csv module."""
 
 from __future__ import annotations
 
@@ -299,7 +299,7 @@ class TestCatalogNames:
 
 
 class TestFolder:
-    def test_earlier_sample_is_written_anew_and_leaves_no_file_behind(self, tmp_path: Path) -> None:
+    def test_earlier_sample_is_overwritten_and_leaves_no_file_behind(self, tmp_path: Path) -> None:
         write_sample_data(tmp_path, **{**SIZES, "days": 8})
         planted = write_sample_data(tmp_path, **SIZES)
 

@@ -1,29 +1,31 @@
-"""What the stack's parameters bring about; test_provision.py has the stack as it is without them."""
+"""The effects of the stack's parameters; test_provision.py covers the stack without them."""
 
 import json
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jmespath  # type: ignore[import-untyped]
 import pytest
-import yaml
 from airflow.models.connection import Connection
+from cfnlint.api import lint_file  # type: ignore[import-untyped]
 
-from helpers.success_metric import METRIC, NAMESPACE
-from include.local_aws.provision import STACK_NAME, _TemplateLoader
-from local_aws_support import REPOSITORY, connect
+from helpers.notices.success_metric import METRIC, NAMESPACE
+from include.local_aws.provision import STACK_NAME, provision, read_template
+from include.retained import retained
+from local_aws_support import REPOSITORY, connect, running_server
 from tests.include.conftest import ASTRO_ARN, EXTERNAL_ID, KEY_ARN, DeployedStack
 from tests.include.stack_policies.policies import AIRFLOW_ROLE, GLUE_ROLE, role_statements
 
+DEPLOYING = REPOSITORY / "docs" / "deploy.md"
 BUCKETS = ["SOURCE_BUCKET_NAME", "INTERMEDIATE_BUCKET_NAME", "ARCHIVE_BUCKET_NAME"]
 SEVEN_DAYS = 7 * 24 * 3600
 
 
 @cache
 def template() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.load((REPOSITORY / "include" / "stack.yaml").read_text(), _TemplateLoader)
-    return loaded
+    return read_template()
 
 
 def properties(resource: str) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def test_given_key_encrypts_every_bucket(full_stack: DeployedStack, variable: st
 
 @pytest.mark.parametrize("bucket", ["SourceBucket", "IntermediateBucket", "ArchiveBucket"])
 def test_buckets_ask_for_the_given_key_once_and_not_for_every_object(bucket: str) -> None:
-    """Read in the template: moto's CloudFormation leaves bucket keys out."""
+    """The template is checked, because moto's CloudFormation ignores bucket keys."""
     [rule] = properties(bucket)["BucketEncryption"]["ServerSideEncryptionConfiguration"]
 
     assert rule["BucketKeyEnabled"] == {"Fn::If": ["UseKmsKey", True, {"Ref": "AWS::NoValue"}]}
@@ -100,27 +102,99 @@ def test_every_output_is_described_by_its_name_as_a_variable() -> None:
 
 @pytest.mark.parametrize("role", [AIRFLOW_ROLE, GLUE_ROLE])
 def test_inline_policies_are_short_enough_for_iam(full_stack: DeployedStack, role: str) -> None:
-    """The limit is 10,240 characters a role, white space not counted."""
+    """The limit is 10,240 characters per role, without white space."""
     statements = role_statements(full_stack.endpoint_url, role)
 
     assert 0 < len(json.dumps(statements, separators=(",", ":"))) < 8000
 
 
 def test_parameters_of_a_stack_that_is_there_are_not_silently_left_out(full_stack: DeployedStack) -> None:
-    from include.local_aws.provision import provision
-
     with pytest.raises(ValueError, match=f"cannot change the parameters of the stack {STACK_NAME}"):
         provision(full_stack.endpoint_url, {"KmsKeyArn": KEY_ARN.replace("1111", "2222")})
 
 
+RETAINED = {"SourceBucket", "IntermediateBucket", "ArchiveBucket", "KpiTable"}
+
+
+def references(value: Any) -> set[str]:
+    """Return the names of resources that the part of a template refers to or depends on."""
+    if isinstance(value, str):
+        return {name for name in template()["Resources"] if name == value or f"${{{name}" in value}
+    if isinstance(value, list):
+        return set().union(*map(references, value))
+    if isinstance(value, dict):
+        return set().union(*map(references, value.values()))
+    return set()
+
+
+def test_buckets_and_table_outlive_the_stack_but_not_a_failed_first_deployment() -> None:
+    policies = {
+        name: (resource["DeletionPolicy"], resource["UpdateReplacePolicy"])
+        for name, resource in template()["Resources"].items()
+        if "DeletionPolicy" in resource
+    }
+
+    assert policies == dict.fromkeys(RETAINED, ("RetainExceptOnCreate", "Retain"))
+
+
+def test_table_which_refuses_to_be_deleted_is_made_after_everything_else() -> None:
+    resources, before = template()["Resources"], {"KpiTable"}
+    while before != (more := before.union(*(references(resources[name]) for name in before))):
+        before = more
+
+    assert before == resources.keys()
+
+
+def test_deleted_stack_leaves_buckets_and_table_with_what_they_hold() -> None:
+    with running_server() as (endpoint_url, _):
+        names = provision(endpoint_url)
+        cloudformation, s3, iam = (connect(name, endpoint_url) for name in ("cloudformation", "s3", "iam"))
+        s3.put_object(Bucket=names["ARCHIVE_BUCKET_NAME"], Key="listens/a", Body=b"1")
+
+        cloudformation.delete_stack(StackName=STACK_NAME)
+
+        assert sorted(bucket["Name"] for bucket in s3.list_buckets()["Buckets"]) == sorted(
+            names[variable] for variable in BUCKETS
+        )
+        kept = s3.get_object(Bucket=names["ARCHIVE_BUCKET_NAME"], Key="listens/a")
+        assert kept["Body"].read() == b"1"
+        assert connect("dynamodb", endpoint_url).list_tables()["TableNames"] == [names["KPI_TABLE_NAME"]]
+        assert iam.list_roles()["Roles"] == []
+
+
+class TestRetained:
+    """The resources that a new stack imports; local AWS supports no import."""
+
+    def test_is_valid_and_has_nothing_else(self, tmp_path: Path) -> None:
+        file = tmp_path / "retained.json"
+        file.write_text(json.dumps(retained(template())))
+
+        cut = json.loads(file.read_text())
+        assert cut["Resources"].keys() == RETAINED
+        assert "Outputs" not in cut
+        assert [match for match in lint_file(file) if match.rule.severity == "error"] == []
+
+    def test_page_on_deploying_imports_each_resource_under_its_name(self) -> None:
+        page = DEPLOYING.read_text()
+        [listed] = re.findall(r"--resources-to-import '(.+?)'", page, re.DOTALL)
+
+        imported = {entry["LogicalResourceId"]: entry for entry in json.loads(listed)}
+
+        assert imported.keys() == RETAINED
+        for name, entry in imported.items():
+            assert entry["ResourceType"] == template()["Resources"][name]["Type"]
+            [identifier] = entry["ResourceIdentifier"]
+            assert identifier in template()["Resources"][name]["Properties"]
+
+
 class TestAlarm:
-    """The alarm is not in local AWS, which evaluates none; here are its values."""
+    """The alarm's values in the template, because local AWS evaluates no alarms."""
 
     def test_watches_what_the_pipeline_counts(self) -> None:
         alarm = properties("NoRunSucceededAlarm")
 
         assert (alarm["Namespace"], alarm["MetricName"]) == (NAMESPACE, METRIC)
-        assert alarm["Dimensions"] == [{"Name": "KpiTable", "Value": {"Ref": "KpiTable"}}]
+        assert alarm["Dimensions"] == [{"Name": "KpiTable", "Value": {"Ref": "KpiTableParameter"}}]
 
     def test_rings_at_the_topic_after_hours_without_a_count(self) -> None:
         alarm = properties("NoRunSucceededAlarm")
@@ -157,9 +231,9 @@ class TestAlarm:
         assert {name: made[name] for name in alarm} == alarm
 
 
-def test_command_of_the_readme_prints_the_lines_for_dotenv(full_stack: DeployedStack) -> None:
-    readme = (REPOSITORY / "README.md").read_text()
-    [query] = re.findall(r'--query "(Stacks\[0\]\.Outputs.+)" --output text', readme)
+def test_command_of_the_page_on_deploying_prints_the_lines_for_dotenv(full_stack: DeployedStack) -> None:
+    page = DEPLOYING.read_text()
+    [query] = re.findall(r'--query "(Stacks\[0\]\.Outputs.+)" --output text', page)
     stacks = connect("cloudformation", full_stack.endpoint_url).describe_stacks(StackName=STACK_NAME)
 
     lines = [line for [line] in jmespath.search(query, stacks)]
@@ -167,10 +241,10 @@ def test_command_of_the_readme_prints_the_lines_for_dotenv(full_stack: DeployedS
     assert dict(line.split("=", 1) for line in lines) == full_stack.environment
 
 
-def test_readme_explains_every_parameter_with_its_default() -> None:
-    readme = (REPOSITORY / "README.md").read_text()
+def test_page_on_deploying_explains_every_parameter_with_its_default() -> None:
+    page = DEPLOYING.read_text()
     parameters = template()["Parameters"]
-    table = readme.partition("| parameter | default |")[2].partition("\n\n")[0]
+    table = page.partition("| parameter | default |")[2].partition("\n\n")[0]
     explained = set(re.findall(r"`([A-Z][A-Za-z]+)`", table))
 
     assert explained == parameters.keys()

@@ -1,4 +1,4 @@
-"""What the tests of the helpers share: a pipeline of the test's own in the local AWS of all tests."""
+"""Fixtures of the helpers' tests: each test has its own pipeline in the shared local AWS."""
 
 import os
 import uuid
@@ -13,17 +13,21 @@ from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.httpsession import URLLib3Session
 from botocore.loaders import JSONFileLoader
-from pipeline_support import Pipeline, Wire
+from pipeline_support import Pipeline, Topic, Wire
 
-from helpers.config import PipelineConfig
-from include.local_airflow.environment import airflow_environment
-from local_aws_support import REPOSITORY
+from helpers.contract.settings import PipelineConfig
+from include.commands.environment import airflow_environment
+from local_aws_support import REPOSITORY, connect
 
 OPTIONAL_SETTINGS = (
     "GLUE_WORKER_TYPE",
     "GLUE_NUMBER_OF_WORKERS",
+    "GLUE_SCRIPT_LOCATION",
     "SENSOR_TIMEOUT_MINUTES",
     "MAX_REJECTED_FRACTION",
+    "MAX_UNMATCHED_FRACTION",
+    "MAX_CATALOG_SHRINKAGE",
+    "MAX_CATALOG_AGE_DAYS",
     "ARCHIVE_STORAGE_CLASS",
     "ALERT_SNS_TOPIC_ARN",
 )
@@ -31,7 +35,7 @@ MakePipeline = Callable[..., Pipeline]
 
 
 class _TableLoader(yaml.SafeLoader):
-    """Reads what has no tags; moto's reader of the others, such as `!Ref`, takes a second to load."""
+    """Reads files without tags; moto's reader of tags such as `!Ref` takes a second to load."""
 
 
 _TableLoader.add_multi_constructor("", lambda *_: None)  # type: ignore[no-untyped-call]
@@ -39,7 +43,7 @@ _TableLoader.add_multi_constructor("", lambda *_: None)  # type: ignore[no-untyp
 
 @pytest.fixture(scope="session", autouse=True)
 def _clients_are_made_quickly() -> Iterator[None]:
-    """Spare what each hook does anew: parse large JSON files, look for its caller in pytest's long stack."""
+    """Avoid work that each hook repeats: parsing JSON files, searching pytest's long stack for its caller."""
     load = cache(JSONFileLoader().load_file)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JSONFileLoader, "load_file", lambda _, path: load(path))
@@ -49,7 +53,7 @@ def _clients_are_made_quickly() -> Iterator[None]:
 
 @pytest.fixture
 def make_pipeline(local_aws: str, monkeypatch: pytest.MonkeyPatch) -> MakePipeline:
-    """Makes new buckets and a new table, and sets the environment so that the helpers use them."""
+    """Creates new buckets and a new table, and sets the environment to them."""
 
     def make(versioned: bool = True) -> Pipeline:
         name = f"t{uuid.uuid4().hex[:10]}"
@@ -67,6 +71,8 @@ def make_pipeline(local_aws: str, monkeypatch: pytest.MonkeyPatch) -> MakePipeli
             monkeypatch.setenv(variable, value)
         for variable in OPTIONAL_SETTINGS:
             monkeypatch.delenv(variable, raising=False)
+        # A bad file is often the larger of a small test's two files.
+        monkeypatch.setenv("MAX_QUARANTINED_FRACTION", "1")
         pipeline = Pipeline(local_aws, PipelineConfig.from_env())
         for variable, bucket in names.items():
             if variable.endswith("BUCKET_NAME"):
@@ -97,7 +103,7 @@ def pipeline(make_pipeline: MakePipeline) -> Pipeline:
 
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    """The requests that all AWS clients send; what a test prepares for one must come to pass."""
+    """The requests of all AWS clients; every prepared response must be used."""
     wire = Wire()
     send = URLLib3Session.send
 
@@ -107,3 +113,18 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     monkeypatch.setattr(URLLib3Session, "send", observed)
     yield wire
     assert wire.never_asked_for() == set()
+
+
+@pytest.fixture
+def topic(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic]:
+    """A topic with a subscriber, named by the variable."""
+    sns, sqs = (connect(service, pipeline.endpoint_url) for service in ("sns", "sqs"))
+    name = pipeline.config.kpi_table
+    arn = sns.create_topic(Name=name)["TopicArn"]
+    queue_url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]
+    sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=attributes["QueueArn"])
+    monkeypatch.setenv("ALERT_SNS_TOPIC_ARN", arn)
+    yield Topic(arn, sqs, queue_url)
+    sqs.delete_queue(QueueUrl=queue_url)
+    sns.delete_topic(TopicArn=arn)

@@ -1,4 +1,4 @@
-"""A pipeline of a test's own in local AWS: its buckets and table, and what earlier tasks leave there."""
+"""A test's own pipeline in local AWS: its buckets, its table, and the results of earlier tasks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from boto3.dynamodb.types import TypeDeserializer
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from pyarrow import parquet as pq
 
-from helpers.config import PipelineConfig
+from helpers.contract.keys import history_prefix, input_prefix, output_prefix, run_key_of
+from helpers.contract.records import MovedInput, ObjectVersion, ValidatedPart
+from helpers.contract.settings import PipelineConfig
 from helpers.extract_and_combine_streams import extract_and_combine_streams
 from helpers.list_stream_files import list_stream_files
-from helpers.manifest import MovedInput
 from helpers.move_files_to_intermediate_bucket import move_files_to_intermediate_bucket
-from helpers.run_key import history_prefix, input_prefix, output_prefix, run_key_of
-from helpers.s3_objects import ObjectVersion
-from helpers.validate_csv_files import ValidatedPart, validate_csv_files
+from helpers.validate_csv_files import validate_csv_files
 from local_aws_support import connect
 
 RUN_ID = "manual__2024-06-26T00:00:00+00:00"
@@ -51,7 +50,7 @@ BAD = "u1,t1,yesterday"
 
 @dataclass
 class Pipeline:
-    """The buckets and the table of one test; the settings that name them are in the environment."""
+    """The buckets and the table of one test; the environment names them."""
 
     endpoint_url: str
     config: PipelineConfig
@@ -62,7 +61,7 @@ class Pipeline:
         self.s3, self.dynamodb = (connect(service, self.endpoint_url) for service in ("s3", "dynamodb"))
 
     def upload(self, key: str, content: str | bytes) -> ObjectVersion:
-        """Put an object into the source bucket; return its version."""
+        """Upload an object to the source bucket; return its version."""
         body = content.encode() if isinstance(content, str) else content
         self.s3.put_object(Bucket=self.config.source_bucket, Key=key, Body=body)
         head = self.s3.head_object(Bucket=self.config.source_bucket, Key=key)
@@ -91,7 +90,7 @@ class Pipeline:
         return self.objects(self.config.archive_bucket, prefix)
 
     def intermediate(self, prefix: str = f"runs/{RUN_KEY}/") -> dict[str, bytes]:
-        """Return the run's temporary objects, their keys without the run's prefix."""
+        """Return the run's temporary objects by key, without the run's prefix."""
         return {
             key.removeprefix(f"runs/{RUN_KEY}/"): content
             for key, content in self.objects(self.config.intermediate_bucket, prefix).items()
@@ -104,7 +103,7 @@ class Pipeline:
         return json.loads(self.archived(key)[key])
 
     def put(self, bucket: str, key: str, content: Any) -> None:
-        """Put an object; anything but bytes as JSON."""
+        """Put an object; everything except bytes becomes JSON."""
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.s3.put_object(Bucket=bucket, Key=key, Body=body)
 
@@ -118,13 +117,13 @@ class Pipeline:
         return {(item["date"], item["track_genre"]): item for item in items}
 
     def ingest(self, run_id: str = RUN_ID) -> list[ValidatedPart]:
-        """Do what a run does up to its validated parts."""
+        """Run a run's tasks up to its validated parts."""
         parts = list_stream_files(run_id, self.config)
         combined = [extract_and_combine_streams(part, self.config) for part in parts]
         return [validate_csv_files(part, self.config) for part in combined]
 
     def move(self, run_id: str = RUN_ID) -> MovedInput:
-        """Do what a run does up to the input of the Glue job."""
+        """Run a run's tasks up to the Glue job's input."""
         return move_files_to_intermediate_bucket(run_id, self.ingest(run_id), self.config)
 
     def put_input_manifest(
@@ -134,7 +133,7 @@ class Pipeline:
         frozen_at: str = FROZEN_AT,
         reprocess_dates: Iterable[str] = (),
     ) -> None:
-        """Leave the input manifest of a run with so many valid rows, without the input itself."""
+        """Write the input manifest of a run with that many valid rows, without the input itself."""
         run_key = run_key_of(run_id)
         catalog = {"objects": [], "rows": 1, "files": [], "notes": {}}
         manifest = {
@@ -145,6 +144,9 @@ class Pipeline:
             "users": catalog,
             "outcomes": [],
             "reprocess_dates": list(reprocess_dates),
+            "checks": [],
+            "accept_checks": False,
+            "newest_day_before": None,
         }
         self.put(self.config.intermediate_bucket, f"{input_prefix(run_key)}manifest.json", manifest)
 
@@ -155,12 +157,12 @@ class Pipeline:
         records: Iterable[Mapping[str, Any]] | None = None,
         computed_at: str = "2024-06-26T01:00:00+00:00",
     ) -> dict[str, Any]:
-        """Leave what a Glue run leaves that has computed these days; return its summary.
+        """Write the output of a Glue run that has computed these days; return its summary.
 
         Args:
-            days: by day, as counted by Glue, on top of the history that is there now.
+            days: by day, as counted by Glue, on top of the current history.
             run_id: the DAG run.
-            records: the KPI records, where they are not those of `days`.
+            records: the KPI records, if they are not those of `days`.
             computed_at: time of the computation.
         """
         run_key = run_key_of(run_id)
@@ -225,6 +227,11 @@ class GlueDay:
                 "unique_listeners": 1,
                 "total_listening_time": count * 2.57,
                 "avg_listening_time_per_user": count * 2.57,
+                **(
+                    {"unmatched_track_listens": 0, "unmatched_user_listens": 0}
+                    if genre == "ALL_GENRES"
+                    else {}
+                ),
             }
             for genre, count in counts.items()
         ]
@@ -239,7 +246,7 @@ Send = Callable[[AWSPreparedRequest], AWSResponse]
 
 @dataclass
 class Wire:
-    """What goes over the wire to local AWS: a test sees the requests, loses answers or gives its own."""
+    """The traffic to local AWS: a test sees the requests, drops responses or gives its own."""
 
     requests: list[AWSPreparedRequest] = field(default_factory=list)
     _rules: list[tuple[str, Callable[[AWSPreparedRequest, Send], AWSResponse]]] = field(default_factory=list)
@@ -255,11 +262,11 @@ class Wire:
         return send(request)
 
     def once(self, operation: str, rule: Callable[[AWSPreparedRequest, Send], AWSResponse]) -> None:
-        """Let `rule` answer the next request whose description has `operation` in it."""
+        """Let `rule` answer the next request whose description contains `operation`."""
         self._rules.append((operation, rule))
 
     def never_asked_for(self) -> set[str]:
-        """Return the operations with prepared answers of which none was needed."""
+        """Return the operations whose prepared responses were never used."""
         return {operation for operation, _ in self._rules} - self._answered
 
     def count(self, operation: str) -> int:
@@ -267,19 +274,19 @@ class Wire:
 
 
 def described(request: AWSPreparedRequest) -> str:
-    """Return e.g. `AWSGlue.StartJobRun` or `PUT http://…/bucket/key`."""
+    """Return a description such as `AWSGlue.StartJobRun` or `PUT http://…/bucket/key`."""
     target = request.headers.get("X-Amz-Target", "")
     target = target.decode() if isinstance(target, bytes) else target
     return target or f"{request.method} {request.url}"
 
 
 def answer(status: int, body: str = "") -> Callable[[AWSPreparedRequest, Send], AWSResponse]:
-    """Answer without asking AWS."""
+    """Answer without calling AWS."""
     return lambda request, send: make_response(request, status, body)
 
 
 def answer_after_commit(status: int) -> Callable[[AWSPreparedRequest, Send], AWSResponse]:
-    """Let AWS do what was asked for and answer with another status."""
+    """Let AWS execute the request and answer with another status."""
 
     def rule(request: AWSPreparedRequest, send: Send) -> AWSResponse:
         send(request)
@@ -289,7 +296,7 @@ def answer_after_commit(status: int) -> Callable[[AWSPreparedRequest, Send], AWS
 
 
 def fail_after_commit(error: Exception) -> Callable[[AWSPreparedRequest, Send], AWSResponse]:
-    """Let AWS do what was asked for and lose its answer."""
+    """Let AWS execute the request and drop its response."""
 
     def rule(request: AWSPreparedRequest, send: Send) -> AWSResponse:
         send(request)
@@ -299,7 +306,7 @@ def fail_after_commit(error: Exception) -> Callable[[AWSPreparedRequest, Send], 
 
 
 def fail(error: Exception) -> Callable[[AWSPreparedRequest, Send], AWSResponse]:
-    """Lose the request."""
+    """Drop the request."""
 
     def rule(request: AWSPreparedRequest, send: Send) -> AWSResponse:
         raise error
@@ -314,3 +321,15 @@ class _Body(io.BytesIO):
 
 def make_response(request: AWSPreparedRequest, status: int, body: str = "") -> AWSResponse:
     return AWSResponse(request.url, status, {"Content-Type": "application/xml"}, _Body(body.encode()))
+
+
+@dataclass
+class Topic:
+    arn: str
+    sqs: Any
+    queue_url: str
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return the messages that have arrived at a subscriber of the topic."""
+        received = self.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10)
+        return [json.loads(message["Body"]) for message in received.get("Messages", [])]

@@ -1,9 +1,12 @@
 import csv
+import hashlib
 import io
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
 from pipeline_support import (
     BAD,
@@ -21,22 +24,25 @@ from pipeline_support import (
     streams,
 )
 
-from helpers.archive_streams_data import archive_key, archive_streams_data, quarantine_key
+from helpers import archive_streams_data as module
+from helpers.archive_streams_data import ArchiveStreamsDataOperator, archive_streams_data
+from helpers.contract.keys import archive_key, quarantine_key, report_key, run_key_of
+from helpers.contract.records import ObjectVersion, StoredKpis
 from helpers.errors import ReconciliationError
-from helpers.run_key import report_key, run_key_of
-from helpers.s3_objects import ObjectVersion
-from helpers.store_kpis_in_dynamodb import StoredKpis
+from run_links_plugin import RunReportLink
 
 DENIED = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
 ALMOST_GOOD = streams(*[GOOD] * 20, BAD)
 
 
 def stored(run_id: str = RUN_ID) -> StoredKpis:
-    return StoredKpis(run_key=run_key_of(run_id), items_written=2, items_deleted=1, versions={DAY: 1})
+    return StoredKpis(
+        run_key=run_key_of(run_id), items_written=2, items_deleted=1, versions={DAY: 1}, checks=[]
+    )
 
 
 def prepare(pipeline: Pipeline, run_id: str = RUN_ID) -> None:
-    """Do what a run does before it archives."""
+    """Run the tasks before archiving."""
     pipeline.upload_catalogs()
     rows = pipeline.move(run_id)["rows"]
     pipeline.put_glue_output({DAY: GlueDay({"pop": 1}, new=1, repeated=rows - 1)}, run_id=run_id)
@@ -49,7 +55,7 @@ def archive(pipeline: Pipeline, run_id: str = RUN_ID) -> dict[str, Any]:
 
 
 def kept_sources(pipeline: Pipeline) -> dict[str, bytes]:
-    """Return what is in the archive of source files: contents by key."""
+    """Return the archived source files: contents by key."""
     archived = pipeline.archived()
     return {
         key: content
@@ -58,29 +64,6 @@ def kept_sources(pipeline: Pipeline) -> dict[str, bytes]:
         and key.endswith((".csv", ".csv.gz"))
         and "rejected_rows" not in key
     }
-
-
-class TestPlaces:
-    VERSION = ObjectVersion(
-        key="streams/x/a.csv", version_id="v1", etag='"e1"', size=1, last_modified="2024-06-26T23:59:59+00:00"
-    )
-
-    @pytest.mark.parametrize(
-        ("key", "version_id", "name"),
-        [
-            ("streams/a.csv", "v1", "a__v1.csv"),
-            ("streams/a.csv.gz", "v1", "a__v1.csv.gz"),
-            ("streams/2024/06/a b+ü.csv", "v1", "2024/06/a b+ü__v1.csv"),
-            ("streams/a.csv", None, "a__e1.csv"),
-        ],
-    )
-    def test_archive_key_has_arrival_day_name_and_version(
-        self, key: str, version_id: str | None, name: str
-    ) -> None:
-        version: Any = self.VERSION | {"key": key, "version_id": version_id}
-
-        assert archive_key(version) == f"streams/2024-06-26/{name}"
-        assert quarantine_key("r", version) == f"quarantine/r/{name}"
 
 
 class TestDispositions:
@@ -132,10 +115,10 @@ class TestDispositions:
         assert [(row["source_file"], row["row"], row["listen_time"]) for row in rows] == [
             ("streams/a.csv", "21", "yesterday")
         ]
-        assert pipeline.archived_json(f"{prefix}reasons.json") == {
-            "run_key": RUN_KEY,
-            "files": {"streams/a.csv": {"invalid listen_time": 1}},
-        }
+        reasons = pipeline.archived_json(f"{prefix}reasons.json")
+        assert reasons["run_key"] == RUN_KEY
+        assert reasons["files"] == {"streams/a.csv": {"invalid listen_time": 1}}
+        assert reasons["examples"]["streams/a.csv"].keys() == {"invalid listen_time"}
 
     def test_run_without_rejected_rows_has_no_quarantine(self, pipeline: Pipeline) -> None:
         pipeline.upload("streams/a.csv", streams(GOOD))
@@ -145,7 +128,7 @@ class TestDispositions:
 
         assert pipeline.archived("quarantine/") == {}
 
-    def test_keys_that_are_no_csv_stay_where_they_are(self, pipeline: Pipeline) -> None:
+    def test_keys_of_other_files_stay_in_the_source(self, pipeline: Pipeline) -> None:
         pipeline.upload("streams/a.csv", streams(GOOD))
         pipeline.upload("streams/readme.txt", "hello")
         prepare(pipeline)
@@ -220,7 +203,7 @@ class TestDispositions:
 
 
 class TestReport:
-    def test_report_tells_of_the_whole_run_and_adds_up(self, pipeline: Pipeline) -> None:
+    def test_report_covers_the_whole_run_and_adds_up(self, pipeline: Pipeline) -> None:
         rows = [f"{row},phone" for row in [GOOD] * 20 + [BAD]]
         content = "\n".join(["user_id,track_id,listen_time,app", *rows])
         archived = pipeline.upload("streams/a.csv", content)
@@ -254,9 +237,19 @@ class TestReport:
             "valid": 20,
             "rejected": 1,
             "rejected_by_reason": {"invalid listen_time": 1},
+            "rejected_examples": {
+                "invalid listen_time": {
+                    "line": 22,
+                    "value": "yesterday",
+                    "looks_like": None,
+                    "remedy": "write it like 2024-06-25 17:43:13 (UTC) or 2024-06-25T19:43:13+02:00",
+                }
+            },
             "extra_columns": ["app"],
+            "lines": {"total": 22, "header": 1, "blank": 0, "continuation": 0},
             "disposition": "archive",
             "reason": None,
+            "sha256": hashlib.sha256(pipeline.archived()[archive_key(archived)]).hexdigest(),
             "destination": archive_key(archived),
         }
         assert (second["disposition"], second["destination"]) == (
@@ -428,12 +421,12 @@ class TestCrashAndRetry:
         assert kept_sources(pipeline) == {archive_key(version): ALMOST_GOOD.encode()}
 
     @pytest.mark.parametrize("operation", ["PUT", "DELETE", "report.json"])
-    def test_answer_that_was_lost_after_the_commit_changes_nothing(
+    def test_response_that_is_lost_after_the_commit_changes_nothing(
         self, pipeline: Pipeline, version: ObjectVersion, wire: Wire, operation: str
     ) -> None:
         rule = answer_after_commit(503)
         if operation == "report.json":
-            # the read before it is the first request for it
+            # the preceding read is the first request
             wire.once(operation, lambda request, send: send(request))
         wire.once(operation, rule)
 
@@ -515,3 +508,30 @@ class TestUnversionedBucket:
         assert "streams/a.csv" in pipeline.source_keys()
         assert report["totals"]["left"] == 1
         assert report["files"][0]["destination"] is None
+
+
+def test_task_leaves_the_address_of_the_report_that_it_wrote(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "archive_streams_data", lambda stored, _: stored["run_key"])
+    pushed: dict[str, str] = {}
+    task_instance = SimpleNamespace(xcom_push=lambda key, value: pushed.update({key: value}))
+    operator = ArchiveStreamsDataOperator(task_id="archive", stored={"run_key": "the key"})  # type: ignore[typeddict-item]
+
+    assert operator.execute({"ti": task_instance}) == "the key"  # type: ignore[typeddict-item]
+
+    address = f"{pipeline.endpoint_url}/{pipeline.config.archive_bucket}/the%20key?"
+    assert pushed[RunReportLink.xcom_key].startswith(address)
+
+
+def test_task_whose_helper_fails_leaves_no_address(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(stored: Any, config: Any) -> str:
+        raise AirflowFailException("no")
+
+    monkeypatch.setattr(module, "archive_streams_data", fail)
+    operator = ArchiveStreamsDataOperator(task_id="archive", stored={})  # type: ignore[typeddict-item]
+
+    with pytest.raises(AirflowFailException):
+        operator.execute({"ti": SimpleNamespace()})  # type: ignore[typeddict-item]

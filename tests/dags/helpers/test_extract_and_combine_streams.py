@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 from typing import Any
 
 import pyarrow as pa
@@ -6,12 +7,12 @@ import pytest
 from pipeline_support import BAD, DAY, GOOD, RUN_ID, RUN_KEY, Pipeline, read_parquet, streams
 
 from helpers import extract_and_combine_streams as module
-from helpers.config import STREAM_COLUMNS
+from helpers.contract.keys import manifest_key, report_key
+from helpers.contract.names import STREAM_COLUMNS
+from helpers.contract.records import CombinedPart, FileOutcome, Part
 from helpers.errors import ReconciliationError
-from helpers.extract_and_combine_streams import COMBINED_SCHEMA, CombinedPart, extract_and_combine_streams
+from helpers.extract_and_combine_streams import COMBINED_SCHEMA, extract_and_combine_streams
 from helpers.list_stream_files import list_stream_files
-from helpers.manifest import FileOutcome, Part
-from helpers.run_key import report_key
 
 
 def extract(pipeline: Pipeline) -> CombinedPart:
@@ -26,7 +27,18 @@ def combined(pipeline: Pipeline) -> list[dict[str, Any]]:
 
 
 def outcomes(pipeline: Pipeline) -> list[FileOutcome]:
+    """Return the outcomes without digests; the digest of a file that was read to its end must be right."""
     result: list[FileOutcome] = pipeline.intermediate_json("combined/part-00000.json")
+    for one in result:
+        version = pipeline.archived_json(manifest_key(RUN_KEY))["streams"][one["index"]]
+        digest = one.pop("sha256", None)
+        if one["disposition"] == "archive":
+            place = {"Bucket": pipeline.config.source_bucket, "Key": version["key"]}
+            pin = {"VersionId": version["version_id"]} if version["version_id"] else {}
+            content = pipeline.s3.get_object(**place, **pin)["Body"].read()
+            assert digest == hashlib.sha256(content).hexdigest()
+        else:
+            assert digest is None, "only the start was read"
     return result
 
 
@@ -34,18 +46,23 @@ def record(file: int, row: int, *values: str) -> dict[str, Any]:
     return {
         "file": file,
         "row": row,
+        "line_offset": 1,
         **dict(zip(STREAM_COLUMNS, values, strict=True)),
         "malformed_record": None,
+        "malformed_reason": None,
     }
 
 
 def malformed(file: int, row: int, text: str) -> dict[str, Any]:
-    return {"file": file, "row": row, **dict.fromkeys(STREAM_COLUMNS), "malformed_record": text}
+    reason = {"malformed_record": text, "malformed_reason": "wrong number of fields"}
+    return {"file": file, "row": row, "line_offset": 1, **dict.fromkeys(STREAM_COLUMNS), **reason}
 
 
-def outcome(index: int, **values: Any) -> dict[str, Any]:
+def outcome(index: int, lines: int = 0, **values: Any) -> dict[str, Any]:
+    """Return the outcome of a file with that many lines; 0: it was not read to its end."""
+    counts = {"total": lines, "header": 1, "blank": 0, "continuation": 0} if lines else None
     nothing = {"rows": 0, "valid": 0, "rejected": 0, "rejected_by_reason": {}, "extra_columns": []}
-    return {"index": index, **nothing, "disposition": "archive", "reason": None, **values}
+    return {"index": index, "lines": counts, **nothing, "disposition": "archive", "reason": None, **values}
 
 
 def test_records_of_all_files_are_combined_with_file_and_row(pipeline: Pipeline) -> None:
@@ -64,9 +81,9 @@ def test_records_of_all_files_are_combined_with_file_and_row(pipeline: Pipeline)
         record(1, 1, "u3", "t3", "y"),
     ]
     assert outcomes(pipeline) == [
-        outcome(0, rows=3),
-        outcome(1, rows=1, extra_columns=["region"]),
-        outcome(2),
+        outcome(0, lines=4, rows=3),
+        outcome(1, lines=2, rows=1, extra_columns=["region"]),
+        outcome(2, lines=1),
     ]
 
 
@@ -75,7 +92,7 @@ def test_records_of_all_files_are_combined_with_file_and_row(pipeline: Pipeline)
     [
         pytest.param(b"", "the file is empty", id="zero bytes"),
         pytest.param(b"user_id,listen_time\nu1,x\n", "missing column track_id", id="missing column"),
-        pytest.param(b"user_id;track_id;listen_time\n", "is the delimiter a comma", id="semicolons"),
+        pytest.param(b"user_id;track_id;listen_time\n", "looks semicolon-separated", id="semicolons"),
         pytest.param(streams("\xe9,t1,x").encode("latin-1"), "not UTF-8", id="latin-1"),
         pytest.param(gzip.compress(b"user_id,track")[:-3], "truncated", id="gzip cut"),
     ],
@@ -92,7 +109,7 @@ def test_file_of_a_wrong_structure_is_quarantined_and_the_others_go_on(
     first, second = outcomes(pipeline)
     assert (first["disposition"], first["rows"]) == ("quarantine", 0)
     assert reason in str(first["reason"])
-    assert second == outcome(1, rows=1)
+    assert second == outcome(1, lines=2, rows=1)
     assert combined(pipeline) == [record(1, 1, "u1", "t1", f"{DAY} 10:00:00")]
     assert (part["files"], part["rows"]) == (2, 1)
 
@@ -121,7 +138,7 @@ def test_file_that_changed_in_an_unversioned_bucket_is_left_for_the_next_run(mak
     first, second = outcomes(pipeline)
     assert (first["disposition"], first["rows"]) == ("left", 0)
     assert first["reason"] == "changed after it was listed; the next run takes it"
-    assert second == outcome(1, rows=1)
+    assert second == outcome(1, lines=2, rows=1)
 
 
 def test_retry_replaces_what_an_earlier_attempt_left(pipeline: Pipeline) -> None:

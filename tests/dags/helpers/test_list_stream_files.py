@@ -1,15 +1,16 @@
+import gzip
 from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowSkipException
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline_support import GOOD, RUN_ID, RUN_KEY, Pipeline, Wire, answer_after_commit, streams
+from pipeline_support import GOOD, RUN_ID, RUN_KEY, SONGS, USERS, Pipeline, Wire, answer_after_commit, streams
 
 from helpers import list_stream_files as module
+from helpers.contract.keys import ending_key, manifest_key
 from helpers.errors import BadInputError
 from helpers.list_stream_files import MAX_PARTS, PART_BYTES, PART_FILES, group_into_parts, list_stream_files
-from helpers.run_key import manifest_key
 
 
 def manifest(pipeline: Pipeline) -> Any:
@@ -56,7 +57,7 @@ class TestListStreamFiles:
         assert list_stream_files(RUN_ID, pipeline.config) == parts
         assert manifest(pipeline) == first
 
-    def test_attempt_whose_answer_was_lost_works_on_its_own_list(
+    def test_attempt_whose_response_was_lost_works_on_its_own_list(
         self, pipeline: Pipeline, wire: Wire
     ) -> None:
         pipeline.upload_catalogs()
@@ -83,7 +84,7 @@ class TestListStreamFiles:
         monkeypatch.setattr(module, "freeze", freeze_after_the_other)
         monkeypatch.setattr(module, "PART_FILES", 1)
 
-        # the other one was first, and it saw two files
+        # the other attempt was first and saw two files
         assert len(list_stream_files(RUN_ID, pipeline.config)) == 2
         assert len(manifest(pipeline)["streams"]) == 2
 
@@ -99,9 +100,9 @@ class TestListStreamFiles:
             "streams/b.csv",
         ]
 
-    def test_keys_that_are_no_csv_are_recorded_and_left(self, pipeline: Pipeline) -> None:
+    def test_keys_of_other_files_are_recorded_and_left(self, pipeline: Pipeline) -> None:
         pipeline.upload_catalogs()
-        for key in ("streams/", "streams/a.json", "streams/a.csv.tmp", "streams/a.CSV", "streams/csv"):
+        for key in ("streams/", "streams/a.json", "streams/a.csv.tmp", "streams/csv"):
             pipeline.upload(key, "")
         pipeline.upload("streams/a.csv", streams(GOOD))
 
@@ -110,14 +111,43 @@ class TestListStreamFiles:
         assert [version["key"] for version in manifest(pipeline)["streams"]] == ["streams/a.csv"]
         assert manifest(pipeline)["ignored_keys"] == [
             "streams/",
-            "streams/a.CSV",
             "streams/a.csv.tmp",
             "streams/a.json",
             "streams/csv",
         ]
 
+    @pytest.mark.scenarios(57)
+    def test_suffixes_in_any_case_are_taken(self, pipeline: Pipeline) -> None:
+        pipeline.upload("songs/SONGS.CSV", SONGS)
+        pipeline.upload("users/users.Csv.GZ", gzip.compress(USERS.encode()))
+        for key in ("streams/EXPORT.CSV", "streams/b.Csv", "streams/c.csv.GZ"):
+            pipeline.upload(key, streams(GOOD))
+
+        list_stream_files(RUN_ID, pipeline.config)
+
+        frozen = manifest(pipeline)
+        assert [version["key"] for version in frozen["streams"]] == [
+            "streams/EXPORT.CSV",
+            "streams/b.Csv",
+            "streams/c.csv.GZ",
+        ]
+        assert [frozen[name][0]["key"] for name in ("songs", "users")] == [
+            "songs/SONGS.CSV",
+            "users/users.Csv.GZ",
+        ]
+
+    @pytest.mark.scenarios(57)
+    def test_skipped_run_names_what_it_ignored(self, pipeline: Pipeline) -> None:
+        pipeline.upload_catalogs()
+        pipeline.upload("streams/notes.txt", "")
+
+        with pytest.raises(
+            AirflowSkipException, match=r"neither in \.csv nor in \.csv\.gz: `streams/notes\.txt`"
+        ):
+            list_stream_files(RUN_ID, pipeline.config)
+
     @pytest.mark.parametrize("keys", [[], ["streams/", "streams/a.json"]], ids=["no file", "no CSV"])
-    def test_run_without_a_csv_is_skipped_and_leaves_nothing(
+    def test_run_without_a_csv_is_skipped_and_leaves_only_that_it_was(
         self, pipeline: Pipeline, keys: list[str]
     ) -> None:
         pipeline.upload_catalogs()
@@ -127,10 +157,14 @@ class TestListStreamFiles:
         with pytest.raises(AirflowSkipException, match=r"No CSV file under .*/streams/: nothing to do"):
             list_stream_files(RUN_ID, pipeline.config)
 
-        assert pipeline.archived() == {}
+        assert set(pipeline.archived()) == {ending_key(RUN_KEY)}
+        ending = pipeline.archived_json(ending_key(RUN_KEY))
+        assert (ending["state"], ending["task_id"]) == ("skipped", "list_stream_files")
+        assert ending["reason"].startswith("No CSV file under s3://")
 
     @pytest.mark.parametrize(
-        ("missing", "column"), [("songs", "track_id, track_name, artists"), ("users", "user_id, user_name")]
+        ("missing", "column"),
+        [("songs", "track_id, track_name, artists"), ("users", "user_id, user_country")],
     )
     def test_missing_catalog_is_named_with_its_columns_and_nothing_is_frozen(
         self, pipeline: Pipeline, missing: str, column: str
@@ -146,6 +180,12 @@ class TestListStreamFiles:
             list_stream_files(RUN_ID, pipeline.config)
 
         assert pipeline.archived() == {}
+
+    def test_two_missing_catalogs_are_named_at_once(self, pipeline: Pipeline) -> None:
+        pipeline.upload("streams/a.csv", streams(GOOD))
+
+        with pytest.raises(BadInputError, match=r"/songs/: upload .*/users/: upload .* clear this task"):
+            list_stream_files(RUN_ID, pipeline.config)
 
     def test_files_of_an_unversioned_bucket_are_pinned_by_etag(self, make_pipeline: Any) -> None:
         pipeline = make_pipeline(versioned=False)

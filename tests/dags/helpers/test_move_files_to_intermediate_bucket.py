@@ -6,13 +6,13 @@ from airflow.exceptions import AirflowSkipException
 from pipeline_support import BAD, DAY, GOOD, RUN_ID, RUN_KEY, SONGS, Pipeline, read_parquet, streams
 
 from helpers import list_stream_files as list_module
+from helpers.contract.keys import report_key
+from helpers.contract.records import MovedInput, ValidatedPart
 from helpers.errors import BadInputError, ReconciliationError
 from helpers.extract_and_combine_streams import extract_and_combine_streams
 from helpers.list_stream_files import list_stream_files
-from helpers.manifest import MovedInput
 from helpers.move_files_to_intermediate_bucket import move_files_to_intermediate_bucket
-from helpers.run_key import report_key
-from helpers.validate_csv_files import ValidatedPart, validate_csv_files
+from helpers.validate_csv_files import validate_csv_files
 
 
 def move(pipeline: Pipeline, validated: list[ValidatedPart]) -> MovedInput:
@@ -56,6 +56,9 @@ class TestInput:
                 "notes": {},
             },
             "reprocess_dates": [],
+            "checks": manifest["checks"],
+            "accept_checks": False,
+            "newest_day_before": None,
         }
         counts = [
             tuple(outcome[name] for name in ("disposition", "rows", "valid", "rejected"))
@@ -104,7 +107,7 @@ class TestInput:
         assert move(pipeline, validated) == first_result
         assert pipeline.intermediate() == first
 
-    def test_file_without_rows_beside_a_good_one_is_no_error(self, pipeline: Pipeline) -> None:
+    def test_file_without_rows_beside_a_good_one_is_not_an_error(self, pipeline: Pipeline) -> None:
         pipeline.upload_catalogs()
         pipeline.upload("streams/a.csv", "user_id,track_id,listen_time\n")
         pipeline.upload("streams/b.csv", streams(GOOD))
@@ -131,7 +134,7 @@ class TestAccounting:
 
     def test_part_that_is_missing_is_told(self, pipeline: Pipeline, validated: list[ValidatedPart]) -> None:
         with pytest.raises(
-            ReconciliationError, match=r"tell of 0 files, the run's manifest of 1.* clear extract"
+            ReconciliationError, match=r"have 0 files, the run's manifest has 1.* clear extract"
         ):
             move(pipeline, [])
 
@@ -140,7 +143,7 @@ class TestAccounting:
     def test_part_that_is_there_twice_is_told(
         self, pipeline: Pipeline, validated: list[ValidatedPart]
     ) -> None:
-        with pytest.raises(ReconciliationError, match="tell of 2 files, the run's manifest of 1"):
+        with pytest.raises(ReconciliationError, match="have 2 files, the run's manifest has 1"):
             move(pipeline, validated * 2)
 
         self.assert_nothing_was_moved(pipeline)
@@ -155,12 +158,22 @@ class TestAccounting:
 
         self.assert_nothing_was_moved(pipeline)
 
-    def test_task_that_counted_other_rows_than_its_object_says_is_told(
+    def test_file_whose_rows_do_not_account_for_its_lines_is_refused(
         self, pipeline: Pipeline, validated: list[ValidatedPart]
     ) -> None:
         self.change_outcome(pipeline, rows=3, valid=3)
 
-        with pytest.raises(ReconciliationError, match="tasks counted 2 valid rows, their objects say 3"):
+        with pytest.raises(ReconciliationError, match=r"streams/a\.csv: 3 rows do not account for its lines"):
+            move(pipeline, validated)
+
+        self.assert_nothing_was_moved(pipeline)
+
+    def test_task_that_counted_other_rows_than_its_object_says_is_told(
+        self, pipeline: Pipeline, validated: list[ValidatedPart]
+    ) -> None:
+        self.change_outcome(pipeline, rows=3, valid=3, lines=None)
+
+        with pytest.raises(ReconciliationError, match="tasks counted 2 valid rows, their objects have 3"):
             move(pipeline, validated)
 
         self.assert_nothing_was_moved(pipeline)
@@ -200,6 +213,17 @@ def test_wrong_catalog_fails_the_run_and_touches_nothing(
     assert "input/manifest.json" not in pipeline.intermediate()
 
 
+def test_stream_files_to_correct_are_named_beside_a_wrong_catalog(pipeline: Pipeline) -> None:
+    pipeline.upload_catalogs(songs=SONGS.replace("artists", "artist"))
+    pipeline.upload("streams/a.csv", streams(*[f"u1,t1,25/06/{year} 17:43" for year in (2023, 2024)]))
+
+    with pytest.raises(BadInputError) as raised:
+        pipeline.move()
+
+    assert "missing column artists" in str(raised.value)
+    assert "Stream files to correct as well: streams/a.csv: 2 of 2 rows are bad: " in str(raised.value)
+
+
 class TestNoValidRow:
     @pytest.fixture
     def validated(self, pipeline: Pipeline) -> list[ValidatedPart]:
@@ -220,19 +244,21 @@ class TestNoValidRow:
 
         message = str(raised.value)
         assert message.startswith(
-            "None of 3 stream files has a valid row (streams/a.csv: 2 of 2 rows are bad"
+            "None of 3 stream files has a valid row: streams/a.csv: 2 of 2 rows are bad"
         )
         assert "streams/b.csv: missing column user_id, track_id, listen_time" in message
-        assert "streams/c.csv: no valid row" in message
+        assert "streams/c.csv" not in message
         assert f"/quarantine/{RUN_KEY}/ with the reasons" in message
 
     def test_files_are_in_quarantine_first_with_their_reasons(
         self, pipeline: Pipeline, validated: list[ValidatedPart]
     ) -> None:
         contents = pipeline.objects(pipeline.config.source_bucket, "streams/")
+        header = contents.pop("streams/c.csv")
         with pytest.raises(BadInputError):
             move(pipeline, validated)
 
+        assert list(pipeline.archived("streams/").values()) == [header]
         assert pipeline.source_keys() == ["songs/songs.csv", "users/users.csv"]
         quarantine = pipeline.archived(f"quarantine/{RUN_KEY}/")
         reasons = {key: json.loads(text) for key, text in quarantine.items() if key.endswith(".reason.json")}
@@ -246,7 +272,6 @@ class TestNoValidRow:
             (1, "invalid listen_time"),
             (2, "wrong number of fields"),
         ]
-        assert by_key["streams/c.csv"]["reason"] == "no valid row"
 
     def test_report_says_no_valid_rows_and_adds_up(
         self, pipeline: Pipeline, validated: list[ValidatedPart]
@@ -258,8 +283,8 @@ class TestNoValidRow:
         assert report["status"] == "no_valid_rows"
         assert report["totals"] == {
             "files": 3,
-            "archived": 0,
-            "quarantined": 3,
+            "archived": 1,
+            "quarantined": 2,
             "left": 0,
             "rows": 2,
             "valid": 0,
@@ -306,8 +331,8 @@ class TestNoValidRow:
         with pytest.raises(BadInputError, match="None of 3 stream files has a valid row"):
             move(pipeline, validated)
 
-        assert pipeline.archived_json(report_key(RUN_KEY))["totals"]["quarantined"] == 3
-        assert len(pipeline.archived(f"quarantine/{RUN_KEY}/")) == 6
+        assert pipeline.archived_json(report_key(RUN_KEY))["totals"]["quarantined"] == 2
+        assert len(pipeline.archived(f"quarantine/{RUN_KEY}/")) == 4
 
 
 def test_run_whose_files_all_changed_since_is_skipped_and_leaves_them(make_pipeline: Any) -> None:
@@ -319,7 +344,7 @@ def test_run_whose_files_all_changed_since_is_skipped_and_leaves_them(make_pipel
     combined = [extract_and_combine_streams(part, pipeline.config) for part in parts]
     validated = [validate_csv_files(part, pipeline.config) for part in combined]
 
-    with pytest.raises(AirflowSkipException, match="Every stream file changed after it was listed"):
+    with pytest.raises(AirflowSkipException, match=r"1 file left in .*a\.csv: changed after it was listed"):
         move(pipeline, validated)
 
     assert "streams/a.csv" in pipeline.source_keys()

@@ -5,10 +5,10 @@ import pytest
 from airflow.exceptions import AirflowFailException
 from pipeline_support import DAY, RUN_ID, RUN_KEY, SONGS, Pipeline, Wire, read_parquet
 
+from helpers.contract.keys import manifest_key, report_key
+from helpers.contract.records import MovedInput
 from helpers.errors import BadInputError
-from helpers.manifest import MovedInput
 from helpers.prepare_reprocessing import parse_dates, prepare_reprocessing
-from helpers.run_key import manifest_key, report_key
 
 NEXT_DAY = "2024-06-26"
 
@@ -62,7 +62,7 @@ class TestDates:
         "wrong",
         ["2024-06-31", "2023-02-29", "25.06.2024", "2024-6-25", "yesterday", "2024-06-25T00:00:00"],
     )
-    def test_what_is_no_day_is_named(self, wrong: str) -> None:
+    def test_value_that_is_not_a_day_is_named(self, wrong: str) -> None:
         with pytest.raises(BadInputError) as error:
             parse_dates(f"{DAY},{wrong}")
 
@@ -134,7 +134,7 @@ class TestPrepareReprocessing:
 
         assert moved_songs(with_history) == ["One", "Two"]
 
-    def test_attempt_that_another_one_is_ahead_of_takes_what_that_one_froze(
+    def test_attempt_that_comes_second_takes_the_catalogs_that_the_first_froze(
         self, with_history: Pipeline, wire: Wire
     ) -> None:
         def let_another_attempt_freeze_first(request: Any, send: Any) -> Any:
@@ -149,7 +149,7 @@ class TestPrepareReprocessing:
         assert moved_songs(with_history) == ["Another", "Two"]
         assert input_manifest(with_history)["frozen_at"] == run_manifest(with_history)["frozen_at"]
 
-    def test_retry_after_a_wrong_catalog_takes_what_was_frozen_and_says_so_again(
+    def test_retry_after_a_wrong_catalog_uses_the_frozen_one_and_fails_again(
         self, with_history: Pipeline
     ) -> None:
         with_history.upload("songs/songs.csv", "track_id,track_name\n")

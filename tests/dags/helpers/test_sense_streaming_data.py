@@ -9,10 +9,10 @@ from airflow.exceptions import AirflowRescheduleException, AirflowSkipException
 from airflow.providers.common.compat.sdk import BaseSensorOperator
 from pipeline_support import GOOD, RUN_ID, RUN_KEY, Pipeline, Wire, answer, streams
 
-from helpers.config import AWS_CONN_ID
-from helpers.errors import ConfigurationError
+from helpers.contract.keys import ending_key, manifest_key, run_key_of
+from helpers.contract.settings import AWS_CONN_ID
+from helpers.errors import ConfigurationError, RetryableError
 from helpers.list_stream_files import list_stream_files
-from helpers.run_key import manifest_key, run_key_of
 from helpers.sense_streaming_data import StreamingDataSensor
 
 DENIED = '{"__type": "AccessDeniedException", "message": "no"}'
@@ -20,11 +20,11 @@ DENIED = '{"__type": "AccessDeniedException", "message": "no"}'
 
 @pytest.fixture
 def sense(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Lets the sensor look once, as in the DAG, in a task that has waited for so many minutes."""
+    """Lets the sensor poke once, as in the DAG, in a task that has waited for that many minutes."""
 
     def look(waited: float = 0, run_id: str = RUN_ID) -> None:
         first_start = datetime.now(UTC) - timedelta(minutes=waited)
-        # Airflow reads from its database when the task first began to wait; Airflow 3 asks the task instance.
+        # Airflow reads the start of the wait from its database; Airflow 3 asks the task instance.
         base = importlib.import_module(BaseSensorOperator.__module__)
         monkeypatch.setattr(base, "_orig_start_date", lambda **_: first_start, raising=False)
         sensor = StreamingDataSensor(
@@ -64,7 +64,7 @@ class TestFiles:
         with pytest.raises(AirflowRescheduleException):
             sense()
 
-    def test_file_that_is_there_when_the_time_is_over_is_no_reason_to_skip(
+    def test_file_that_is_there_at_the_timeout_prevents_the_skip(
         self, pipeline: Pipeline, sense: Any
     ) -> None:
         pipeline.upload("streams/a.csv", streams(GOOD))
@@ -92,12 +92,15 @@ class TestTimeout:
 
         with pytest.raises(AirflowRescheduleException):
             sense(waited=waits)
-        with pytest.raises(AirflowSkipException):
+        assert pipeline.archived() == {}
+        with pytest.raises(AirflowSkipException) as skip:
             sense(waited=skips)
+        ending = pipeline.archived_json(ending_key(RUN_KEY))
+        assert (ending["state"], ending["reason"]) == ("skipped", str(skip.value))
 
 
 class TestListedRun:
-    def test_run_whose_files_are_listed_goes_on_though_they_are_archived(
+    def test_run_whose_files_are_listed_continues_even_if_they_are_archived(
         self, pipeline: Pipeline, sense: Any
     ) -> None:
         pipeline.upload_catalogs()
@@ -123,8 +126,23 @@ class TestListedRun:
             sense()
 
 
+class TestScript:
+    def test_script_that_is_not_there_is_found_first_and_may_be_uploaded(
+        self, pipeline: Pipeline, sense: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pipeline.upload("streams/a.csv", streams(GOOD))
+        place = {"Bucket": pipeline.config.intermediate_bucket, "Key": "artifacts/glue-scripts/v2.py"}
+        monkeypatch.setenv("GLUE_SCRIPT_LOCATION", f"s3://{place['Bucket']}/{place['Key']}")
+
+        with pytest.raises(ConfigurationError, match=r"does not exist\. Upload it: aws s3 cp"):
+            sense()
+
+        pipeline.s3.put_object(**place, Body=b"")
+        sense()
+
+
 class TestConfiguration:
-    """With `soft_fail` Airflow skips where a poke fails for good; a wrong setting must not be skipped."""
+    """With `soft_fail` Airflow skips if a poke fails for good; a wrong setting must not be skipped."""
 
     @pytest.fixture(autouse=True)
     def _stream_file(self, pipeline: Pipeline) -> None:
@@ -132,7 +150,7 @@ class TestConfiguration:
 
     @pytest.fixture(autouse=True)
     def _short_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Between the SDK's attempts."""
+        """Shorten the SDK's waits between attempts."""
         monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None))
 
     @pytest.fixture
@@ -158,7 +176,7 @@ class TestConfiguration:
             ):
                 sense()
 
-        def test_one_that_may_not_be_used_is_named_with_its_variable(
+        def test_bucket_that_may_not_be_used_is_named_with_its_variable(
             self, sense: Any, wire: Wire, variable: str, bucket: str
         ) -> None:
             wire.once(f"/{bucket}", answer(403))
@@ -217,13 +235,11 @@ class TestConfiguration:
             sense()
 
     @pytest.mark.parametrize("operation", ["HEAD", "DescribeTable"])
-    def test_service_that_is_down_is_an_error_that_a_retry_may_mend(
-        self, sense: Any, wire: Wire, operation: str
-    ) -> None:
+    def test_service_that_is_down_is_a_retryable_error(self, sense: Any, wire: Wire, operation: str) -> None:
         for _ in range(20):
             wire.once(operation, answer(503))
 
-        with pytest.raises(RuntimeError, match=r"_NAME, could not be checked: .*503"):
+        with pytest.raises(RetryableError, match=r"_NAME, could not be checked: .*503"):
             sense()
 
         assert wire.count(operation) == 5

@@ -15,9 +15,11 @@ from pipeline_support import (
     described,
 )
 
-from helpers.errors import ReconciliationError
-from helpers.run_key import report_key, run_key_of
-from helpers.store_kpis_in_dynamodb import StoredKpis, day_versions, store_kpis_in_dynamodb, to_items
+from helpers.contract.keys import report_key, run_key_of
+from helpers.contract.records import StoredKpis
+from helpers.errors import BadInputError, ReconciliationError
+from helpers.run.kpi_items import day_versions, to_items
+from helpers.store_kpis_in_dynamodb import store_kpis_in_dynamodb
 
 NEXT_DAY = "2024-06-26"
 LATER_RUN = "manual__2024-06-27T00:00:00+00:00"
@@ -39,7 +41,7 @@ def compute(
     rows: int | None = None,
     **output: Any,
 ) -> dict[str, Any]:
-    """Leave what a run leaves up to its Glue job; return Glue's summary."""
+    """Write a run's results up to its Glue job; return Glue's summary."""
     summary = pipeline.put_glue_output(days, run_id=run_id, **output)
     pipeline.put_input_manifest(summary["rows_read"] if rows is None else rows, run_id, frozen_at)
     return summary
@@ -55,7 +57,7 @@ def run(pipeline: Pipeline, days: dict[str, GlueDay], run_id: str = RUN_ID, **op
 
 
 def counts(pipeline: Pipeline, day: str = DAY) -> dict[str, int]:
-    """Return the day's listens by genre, as the table has them."""
+    """Return the table's listens of the day by genre."""
     return {
         genre: int(item["listen_count"]) for (date, genre), item in pipeline.items().items() if date == day
     }
@@ -77,7 +79,7 @@ def empty(pipeline: Pipeline) -> Any:
 
 
 class TestItems:
-    def test_items_have_the_kpis_and_tell_which_computation_they_come_from(self, pipeline: Pipeline) -> None:
+    def test_items_have_the_kpis_and_identify_their_computation(self, pipeline: Pipeline) -> None:
         stored = run(
             pipeline, {DAY: GlueDay({"pop": 2, "rock": 1}, new=3)}, computed_at="2024-06-26T01:00:00Z"
         )
@@ -101,13 +103,26 @@ class TestItems:
         assert totals["listen_count"] == 3
         assert totals["status"] == "complete"
         assert stamp.items() <= totals.items()
-        assert stored == {"run_key": RUN_KEY, "items_written": 3, "items_deleted": 0, "versions": {DAY: 1}}
+        assert stored == {
+            "run_key": RUN_KEY,
+            "items_written": 3,
+            "items_deleted": 0,
+            "versions": {DAY: 1},
+            "checks": stored["checks"],
+        }
+        assert {check["verdict"] for check in stored["checks"]} == {"passed"}
 
     def test_lists_numbers_and_missing_values_are_stored_as_they_are(self, pipeline: Pipeline) -> None:
         songs = [{"rank": 1, "track_id": "t", "track_name": "Ærø", "artists": "A;B", "listen_count": 2}]
         records = [
             {"date": DAY, "track_genre": "pop", "top_3_songs_per_genre": songs, "genre_rank": None},
-            {"date": DAY, "track_genre": "ALL_GENRES", "listen_count": 2, "unmatched_track_listens": 0},
+            {
+                "date": DAY,
+                "track_genre": "ALL_GENRES",
+                "listen_count": 2,
+                "unmatched_track_listens": 0,
+                "unmatched_user_listens": 0,
+            },
         ]
 
         run(pipeline, {DAY: GlueDay({"pop": 2}, new=2)}, records=records)
@@ -120,6 +135,7 @@ class TestItems:
     @pytest.mark.parametrize("number", [0.1, 2.675, 1e-7, 123456789.12, 0])
     def test_number_is_stored_exactly(self, number: float) -> None:
         record = {"date": DAY, "track_genre": "ALL_GENRES", "listen_count": 1, "total_listening_time": number}
+        record |= {"unmatched_track_listens": 0, "unmatched_user_listens": 0}
         summary: Any = {"batch_id": "b", "computed_at": "c", "days": {DAY: {"total": 1}}}
 
         items = to_items([record], summary, FIRST_FROZEN, {DAY: 1})
@@ -176,7 +192,7 @@ class TestHistory:
         assert pipeline.items()[DAY, "ALL_GENRES"]["version"] == 1
 
     @pytest.mark.scenarios(32)
-    def test_history_that_another_run_added_to_since_is_told_and_the_table_stays(
+    def test_history_that_another_run_extended_is_reported_and_the_table_stays(
         self, pipeline: Pipeline, empty: Any
     ) -> None:
         compute(pipeline, {DAY: GlueDay({"pop": 2}, new=2)})
@@ -270,7 +286,7 @@ class TestSeveralRuns:
         [f"DynamoDB_20120810.{name}" for name in ("UpdateItem", "Query", "TransactWriteItems", "PutItem")],
     )
     @pytest.mark.scenarios(31, 42)
-    def test_zombie_that_a_later_run_overtakes_leaves_the_later_day_as_it_is(
+    def test_zombie_that_a_later_run_overtakes_does_not_change_the_day(
         self, pipeline: Pipeline, wire: Wire, operation: str
     ) -> None:
         compute(pipeline, {DAY: GlueDay({"pop": 1, "rock": 1}, new=2)})
@@ -326,7 +342,7 @@ class TestCrashAndRetry:
         assert totals["listen_count"] == 2
 
     @pytest.mark.parametrize("operation", ["UpdateItem", "TransactWriteItems", "PutItem", "PUT"])
-    def test_answer_that_was_lost_after_the_commit_changes_nothing(
+    def test_response_that_is_lost_after_the_commit_changes_nothing(
         self, pipeline: Pipeline, wire: Wire, operation: str
     ) -> None:
         run(pipeline, {DAY: GlueDay({"pop": 2, "rock": 1}, new=3)})
@@ -348,7 +364,7 @@ class TestCrashAndRetry:
         assert store(pipeline)["items_written"] == 2
         assert counts(pipeline) == {"pop": 2, "ALL_GENRES": 2}
 
-    def test_conflict_with_another_writer_is_an_error_that_a_retry_mends(
+    def test_conflict_with_another_writer_is_resolved_by_a_retry(
         self, pipeline: Pipeline, wire: Wire
     ) -> None:
         compute(pipeline, {DAY: GlueDay({"pop": 2}, new=2)})
@@ -388,6 +404,7 @@ class TestCrashAndRetry:
             "items_written": 5,
             "items_deleted": 1,
             "versions": {DAY: 3},
+            "checks": [],
         }
         assert pipeline.items() == {}
 
@@ -396,7 +413,7 @@ def record(genre: Any = "pop", day: Any = DAY, **attributes: Any) -> dict[str, A
     return {"date": day, "track_genre": genre, "listen_count": 2, **attributes}
 
 
-TOTALS = record("ALL_GENRES")
+TOTALS = record("ALL_GENRES", unmatched_track_listens=0, unmatched_user_listens=0)
 
 
 TWO_ITEMS_OF_ONE_KEY = pytest.mark.scenarios(40)
@@ -407,39 +424,36 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("records", "problem"),
         [
+            pytest.param([record(""), TOTALS], "its key is missing", id="empty genre", marks=NO_ITEM),
+            pytest.param([record(None), TOTALS], "its key is missing", id="no genre"),
+            pytest.param([record(day=""), TOTALS], "its key is missing", id="empty date"),
             pytest.param(
-                [record(""), TOTALS], "its key is missing or too long", id="empty genre", marks=NO_ITEM
-            ),
-            pytest.param([record(None), TOTALS], "its key is missing or too long", id="no genre"),
-            pytest.param([record(day=""), TOTALS], "its key is missing or too long", id="empty date"),
-            pytest.param([record("é" * 513), TOTALS], "its key is missing or too long", id="long genre"),
-            pytest.param(
-                [record(), record(), TOTALS], "stands twice", id="genre twice", marks=TWO_ITEMS_OF_ONE_KEY
+                [record(), record(), TOTALS], "appears twice", id="genre twice", marks=TWO_ITEMS_OF_ONE_KEY
             ),
             pytest.param(
-                [record(), TOTALS, TOTALS], "stands twice", id="totals twice", marks=TWO_ITEMS_OF_ONE_KEY
+                [record(), TOTALS, TOTALS], "appears twice", id="totals twice", marks=TWO_ITEMS_OF_ONE_KEY
             ),
             pytest.param([record(day="2024-01-01"), TOTALS], "its day is not in the summary", id="other day"),
             pytest.param(
                 [record(x=float("nan")), TOTALS],
-                "NaN is no number that DynamoDB takes",
+                "NaN is not a number that DynamoDB can store",
                 id="NaN",
                 marks=NO_ITEM,
             ),
             pytest.param(
-                [record(x=float("inf")), TOTALS], "Infinity is no number", id="infinity", marks=NO_ITEM
+                [record(x=float("inf")), TOTALS], "Infinity is not a number", id="infinity", marks=NO_ITEM
             ),
             pytest.param(
                 [record(x=[{"y": float("nan")}]), TOTALS],
-                "NaN is no number",
+                "NaN is not a number",
                 id="NaN in a list",
                 marks=NO_ITEM,
             ),
             pytest.param(
-                [record(x="é" * 205_000), TOTALS], "it is larger than 400 KB", id="large", marks=NO_ITEM
-            ),
-            pytest.param(
-                [record(x=10**40 + 1), TOTALS], "no number that DynamoDB takes", id="41 digits", marks=NO_ITEM
+                [record(x=10**40 + 1), TOTALS],
+                "number that DynamoDB cannot store",
+                id="41 digits",
+                marks=NO_ITEM,
             ),
             pytest.param([record()], "the summary counts 2 listens that day", id="no totals"),
             pytest.param([], "the summary counts 2 listens that day", id="no items"),
@@ -456,6 +470,25 @@ class TestRefusals:
         compute(pipeline, {DAY: GlueDay({"pop": 2}, new=2)}, records=records)
 
         with pytest.raises(ReconciliationError, match=f"{problem}.* No item was written. .* Clear trigger"):
+            store(pipeline)
+
+        assert_unchanged(pipeline, empty)
+
+    @pytest.mark.parametrize(
+        ("genre", "problem"),
+        [
+            pytest.param(
+                record("é" * 513), "its key is longer than 1,024 bytes", id="long genre", marks=NO_ITEM
+            ),
+            pytest.param(record(x="é" * 205_000), "it is larger than 400 KB", id="large", marks=NO_ITEM),
+        ],
+    )
+    def test_item_that_is_too_large_is_refused_with_a_working_remedy(
+        self, pipeline: Pipeline, empty: Any, genre: dict[str, Any], problem: str
+    ) -> None:
+        compute(pipeline, {DAY: GlueDay({"pop": 2}, new=2)}, records=[genre, TOTALS])
+
+        with pytest.raises(BadInputError, match=f"DynamoDB's limits: {problem}.* trigger a new run"):
             store(pipeline)
 
         assert_unchanged(pipeline, empty)
@@ -504,9 +537,7 @@ class TestRefusals:
 
         assert_unchanged(pipeline, empty)
 
-    def test_total_that_is_not_the_tables_total_and_what_is_added_is_refused(
-        self, pipeline: Pipeline
-    ) -> None:
+    def test_total_that_is_not_the_old_total_plus_added_listens_is_refused(self, pipeline: Pipeline) -> None:
         run(pipeline, {DAY: GlueDay({"pop": 2}, new=2)})
         before = pipeline.items(), pipeline.archived()
         compute(pipeline, {DAY: GlueDay({"pop": 2}, new=1)}, LATER_RUN, frozen_at=LATER_FROZEN)
@@ -518,9 +549,7 @@ class TestRefusals:
 
         assert_unchanged(pipeline, before)
 
-    def test_total_of_a_day_whose_write_was_not_completed_is_no_measure(
-        self, pipeline: Pipeline, wire: Wire
-    ) -> None:
+    def test_total_of_an_incomplete_day_is_not_compared(self, pipeline: Pipeline, wire: Wire) -> None:
         compute(pipeline, {DAY: GlueDay({"pop": 2}, new=2)})
         wire.once("PutItem", answer(400, INVALID))
         with pytest.raises(ClientError):

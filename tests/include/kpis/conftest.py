@@ -12,7 +12,7 @@ from local_aws_support import connect
 
 @pytest.fixture
 def environment(local_aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That of a user of local AWS."""
+    """The environment of a user of local AWS."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(autouse=True)
 def _table_of_the_environment(empty_table: KpiTable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KPI_TABLE_NAME", empty_table.name)
-    # Airflow, which other tests import, has made what libraries log a part of the output.
+    # Airflow, which other tests import, makes the libraries' log part of the output.
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
 
 
@@ -120,8 +120,42 @@ def test_genre_that_is_not_there_is_named_with_how_to_list_them(
     table: KpiTable, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "`python -m include.kpis day 2024-06-27` lists" in _error(capsys, "genre", "2024-06-27", "rock")
-    assert "No listens of opera, ska from 2024-06-24" in _error(capsys, "trend", "opera", "ska")
+    assert "No listens of opera, ska from 2024-06-24 to 2024-06-27. `python" in _error(
+        capsys, "trend", "opera", "ska"
+    )
     assert "Top songs are by genre" in _error(capsys, "songs", "2024-06-24", "ALL_GENRES")
+
+
+@pytest.mark.parametrize(("genre", "near"), [("Pop", "'pop'"), ("rok", "'rock'"), ("unknown", "'Unknown'")])
+def test_misspelt_genre_is_answered_with_the_nearest_name(
+    table: KpiTable, capsys: pytest.CaptureFixture[str], genre: str, near: str
+) -> None:
+    for arguments in (["genre", "2024-06-24", genre], ["songs", "2024-06-24", genre]):
+        assert f"No listens of {genre!r} on 2024-06-24. Nearest names: {near}. `" in _error(
+            capsys, *arguments
+        )
+    assert f"Nearest names: {near}. `" in _error(capsys, "trend", genre, "--to", "2024-06-24")
+
+
+def test_genre_without_listens_in_a_trend_of_others_is_named_beside_the_output(
+    table: KpiTable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["trend", "pop", "rok", "--to", "2024-06-24", "--format", "csv"]) == 0
+
+    captured = capsys.readouterr()
+    assert captured.out.count("\n") == 2
+    assert captured.err.startswith(
+        "No listens of rok from 2024-06-24 to 2024-06-24. Nearest names: 'rock'. `python"
+    )
+
+
+@pytest.mark.parametrize("command", [["days"], ["trend", "pop"]], ids=["days", "trend"])
+def test_swapped_range_is_answered_with_the_swap(
+    table: KpiTable, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    assert _error(capsys, *command, "--from", "2024-06-27", "--to", "2024-06-24") == (
+        "Error: --from 2024-06-27 is after --to 2024-06-24. Swap them: --from 2024-06-24 --to 2024-06-27\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,11 +164,11 @@ def test_genre_that_is_not_there_is_named_with_how_to_list_them(
 def test_empty_table_is_an_error_that_says_what_fills_it(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "is empty: no run has stored KPIs yet. `make run` does" in _error(capsys, *arguments)
+    assert "is empty: no run has stored KPIs yet. On local AWS, `make run` does" in _error(capsys, *arguments)
 
 
 @pytest.mark.parametrize("day", ["20240625", "2024-02-30", "today", "2024-06-25T00:00"])
-def test_what_is_no_day_is_refused(day: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_value_that_is_not_a_day_is_refused(day: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(["day", day])
 
@@ -194,3 +228,16 @@ def test_reader_that_has_enough_gets_no_traceback(table: KpiTable) -> None:
     )
 
     assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize("genre", ["[/]", "[bold]x[/bold]", "[unknown]", "[link=http://x]"])
+def test_name_of_a_genre_is_text_and_no_markup(
+    dynamodb: Any, empty_table: KpiTable, capsys: pytest.CaptureFixture[str], genre: str
+) -> None:
+    put_items(dynamodb, empty_table.name, day_items(FIRST, {genre: 3}))
+
+    for command, title in (("songs", f"Top songs of {genre} on {FIRST}"), ("genre", f"{genre} on {FIRST}")):
+        assert main([command, str(FIRST), genre]) == 0
+        assert title in capsys.readouterr().out
+    assert main(["trend", genre]) == 0
+    assert f"Trend of {genre}" in capsys.readouterr().out

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from helpers.contract.keys import report_key
 from include.kpis.problems import ReadError
 from include.kpis.reports import (
     Archive,
@@ -16,8 +17,9 @@ from include.kpis.reports import (
     link,
     list_rejected_rows,
     open_archive,
-    read_reports,
+    read_report,
 )
+from include.kpis.runs import read_runs
 from local_aws_support import connect
 
 REPORT: dict[str, Any] = {
@@ -40,12 +42,22 @@ REPORT: dict[str, Any] = {
     },
     "days": {"2024-06-25": {"total": 80}, "2024-06-24": {"total": 10}},
     "files": [
-        {"key": "streams/a.csv", "disposition": "archive", "rows": 100, "destination": "x", "reason": None},
+        {
+            "key": "streams/a.csv",
+            "disposition": "archive",
+            "rows": 100,
+            "rejected": 10,
+            "rejected_by_reason": {"user_id is empty": 10},
+            "destination": "x",
+            "reason": None,
+        },
         {
             "key": "streams/b.csv",
             "disposition": "quarantine",
             "rows": 0,
             "destination": "quarantine/run-1/b__1.csv",
+            "rejected": 0,
+            "rejected_by_reason": {},
             "reason": "missing column listen_time",
         },
     ],
@@ -77,9 +89,8 @@ def put_report(s3: Any, archive: Archive) -> Callable[..., None]:
 def test_report_is_read_as_the_run_wrote_it(archive: Archive, put_report: Callable[..., None]) -> None:
     put_report("run-1")
 
-    ((report,), in_all) = read_reports(archive, newest=5)
+    report = read_report(archive, report_key("run-1"))
 
-    assert in_all == 1
     assert (report.run_key, report.dag_run_id, report.status) == ("run-1", "manual__1", "complete")
     assert (report.files, report.archived, report.quarantined, report.left) == (2, 1, 1, 0)
     assert (report.rows, report.valid, report.rejected, report.new, report.repeated) == (100, 90, 10, 80, 10)
@@ -88,6 +99,7 @@ def test_report_is_read_as_the_run_wrote_it(archive: Archive, put_report: Callab
     assert report.frozen_at == datetime(2024, 6, 26, tzinfo=UTC)
     assert report.duration == timedelta(seconds=90.5)
     assert not report.reprocessed
+    assert report.why_rows == "streams/a.csv: user_id is empty in 10 rows"
     assert report.quarantined_files == (
         QuarantinedFile("streams/b.csv", "quarantine/run-1/b__1.csv", 0, "missing column listen_time"),
     )
@@ -99,34 +111,9 @@ def test_report_of_a_run_without_valid_rows_has_no_new_listens(
     totals = {name: value for name, value in REPORT["totals"].items() if name not in ("new", "repeated")}
     put_report("run-1", status="no_valid_rows", totals=totals, days={})
 
-    ((report,), _) = read_reports(archive, newest=5)
+    report = read_report(archive, report_key("run-1"))
 
     assert (report.status, report.new, report.repeated, report.days) == ("no_valid_rows", None, None, ())
-
-
-def test_only_the_newest_reports_are_read_newest_first(
-    archive: Archive, put_report: Callable[..., None], s3: Any
-) -> None:
-    for hour in range(12):
-        # Run keys that do not sort by time, as those of scheduled and manual runs do not.
-        put_report(f"run-{'ba'[hour % 2]}-{hour}", completed_at=f"2024-06-26T{hour:02d}:00:00+00:00")
-    s3.put_object(Bucket=archive.bucket, Key="runs/run-c/manifest.json", Body="{}")
-    requests: list[str] = []
-    archive.s3.meta.events.register("before-send.s3", lambda request, **_: requests.append(request.url))
-
-    reports, in_all = read_reports(archive, newest=4)
-
-    # moto keeps whole seconds: of reports of the same second any may be the newest.
-    assert len({report.run_key for report in reports}) == 4
-    assert [report.completed_at for report in reports] == sorted(
-        (report.completed_at for report in reports), reverse=True
-    )
-    assert in_all == 12
-    assert len(requests) == 1 + 4
-
-
-def test_archive_without_runs_has_no_reports(archive: Archive) -> None:
-    assert read_reports(archive, newest=5) == ([], 0)
 
 
 def test_link_downloads_what_was_put_into_quarantine(
@@ -136,7 +123,7 @@ def test_link_downloads_what_was_put_into_quarantine(
     rejected = "quarantine/run-1/rejected_rows/part-00000.csv"
     s3.put_object(Bucket=archive.bucket, Key=rejected, Body=b"source_file,row\n")
     s3.put_object(Bucket=archive.bucket, Key="quarantine/run-1/rejected_rows/reasons.json", Body=b"{}")
-    ((report,), _) = read_reports(archive, newest=1)
+    report = read_report(archive, report_key("run-1"))
 
     assert list_rejected_rows(archive, report) == [rejected]
     with urllib.request.urlopen(link(archive, rejected)) as answer:
@@ -150,4 +137,4 @@ def test_missing_bucket_and_missing_variable_are_named(
         open_archive()
     monkeypatch.setenv("ARCHIVE_BUCKET_NAME", "no-such-bucket")
     with pytest.raises(ReadError, match=r"The bucket no-such-bucket does not exist\..*ARCHIVE_BUCKET_NAME"):
-        read_reports(open_archive(), newest=5)
+        read_runs(open_archive(), newest=5)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from helpers.contract.names import ALL_GENRES
 from include.kpis.model import (
-    ALL_GENRES,
     DayKpis,
     DayStatus,
     GenreKpis,
@@ -22,6 +22,7 @@ from include.kpis.table import (
     read_day,
     read_days,
     read_genre,
+    read_overview,
     read_totals,
     read_trend,
 )
@@ -30,7 +31,7 @@ from kpi_table_support import FIRST, SECOND, STAMP, THIRD, counted_calls, day_it
 COMPUTED_AT = datetime(2024, 6, 26, 1, 2, 3, 4, tzinfo=UTC)
 
 
-def test_genre_of_a_day_is_what_its_item_says(table: KpiTable) -> None:
+def test_genre_of_a_day_equals_its_item(table: KpiTable) -> None:
     assert read_genre(table, FIRST, "pop") == GenreKpis(
         date=FIRST,
         track_genre="pop",
@@ -51,7 +52,7 @@ def test_genre_of_a_day_is_what_its_item_says(table: KpiTable) -> None:
     )
 
 
-def test_totals_of_a_day_are_what_its_item_says(table: KpiTable) -> None:
+def test_totals_of_a_day_equal_their_item(table: KpiTable) -> None:
     totals = read_totals(table, FIRST)
 
     assert isinstance(totals, DayKpis)
@@ -114,7 +115,7 @@ def test_day_that_is_being_written_shows_wherever_it_is_read(table: KpiTable) ->
     assert read_days(table)[1] == DayStatus(SECOND, "updating")
 
 
-def test_day_that_is_written_for_the_first_time_has_no_numbers_but_is_there(
+def test_day_that_is_written_for_the_first_time_is_listed_without_numbers(
     table: KpiTable, dynamodb: Any
 ) -> None:
     """The writer marks the day before it writes any number."""
@@ -191,3 +192,9 @@ def test_table_is_named_by_argument_variable_or_default(
     monkeypatch.setenv("KPI_TABLE_NAME", "of_the_variable")
     assert open_table().name == "of_the_variable"
     assert open_table("of_the_argument").name == "of_the_argument"
+
+
+def test_overview_has_the_totals_of_each_day_in_order(table: KpiTable) -> None:
+    assert read_overview(table, FIRST, THIRD) == [
+        totals for day in (FIRST, SECOND, THIRD) if (totals := read_totals(table, day))
+    ]

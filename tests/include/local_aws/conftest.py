@@ -7,7 +7,7 @@ from local_aws_support import SLOW_SERVER, GlueJob, make_glue_job, running_serve
 
 @pytest.fixture(scope="session")
 def slow_aws() -> Iterator[str]:
-    """The address of a local AWS in which writes take so long that they meet."""
+    """The address of a local AWS whose writes take so long that they overlap."""
     with running_server(("-c", SLOW_SERVER)) as (endpoint_url, _):
         yield endpoint_url
 

@@ -25,7 +25,7 @@ def make_java(home: Path, script: str) -> str:
 
 @pytest.fixture
 def archives(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of class archives; not one of pytest's, which keeps them: 160 MB."""
+    """A folder of class archives outside of pytest's, which are kept: it takes 160 MB."""
     with TemporaryDirectory() as folder:
         monkeypatch.setattr(spark_environment, "CLASS_ARCHIVES", Path(folder))
         yield Path(folder)
@@ -45,7 +45,7 @@ def test_spark_takes_its_classes_from_the_archive(archives: Path, tmp_path: Path
     )
     subprocess.run([sys.executable, "-c", SESSION], env=environment, check=True)
     loaded = [line for line in loads.read_text().splitlines() if "org.apache.spark." in line]
-    # Java makes the classes of Scala's lambdas while it runs.
+    # Java generates the classes of Scala's lambdas at run time.
     lasting = [line for line in loaded if "$$Lambda$" not in line]
     archived = [line for line in lasting if line.endswith("source: shared objects file (top)")]
     assert len(archived) > 0.9 * len(lasting) > 500

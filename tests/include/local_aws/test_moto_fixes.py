@@ -42,6 +42,14 @@ def refused(call: Any, **arguments: Any) -> str:
     return caught.value.response["Error"]["Code"]
 
 
+def test_key_has_at_most_1024_bytes(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="ü" * 512, Body=b"1")
+    assert refused(s3.put_object, Bucket=bucket, Key="ü" * 512 + "x", Body=b"1") == "KeyTooLongError"
+    copy = {"Bucket": bucket, "Key": "ü" * 512}
+    assert refused(s3.copy_object, Bucket=bucket, Key="k" * 1025, CopySource=copy) == "KeyTooLongError"
+    assert keys(s3, bucket) == ["ü" * 512]
+
+
 def test_copy_source_must_match_its_etag(s3: Any, bucket: str) -> None:
     etag = s3.put_object(Bucket=bucket, Key="source ä", Body=b"1")["ETag"]
     copy = {"Bucket": bucket, "Key": "copy", "CopySource": {"Bucket": bucket, "Key": "source ä"}}
@@ -137,6 +145,18 @@ def test_delete_objects_keeps_those_with_another_etag(s3: Any, bucket: str) -> N
     assert keys(s3, bucket) == ["a&<ä>", "d"]
 
 
+def test_listing_by_folders_leaves_out_those_of_deleted_objects(s3: Any, bucket: str) -> None:
+    for key in ("a/b/deleted", "a/c/kept", "a/c/deleted"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"1")
+    for key in ("a/b/deleted", "a/c/deleted"):
+        s3.delete_object(Bucket=bucket, Key=key)
+
+    listed = s3.list_objects_v2(Bucket=bucket, Prefix="a/", Delimiter="/")
+
+    assert listed["CommonPrefixes"] == [{"Prefix": "a/c/"}]
+    assert listed["KeyCount"] == 1
+
+
 def test_put_object_must_not_find_the_key(s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="a", Body=b"1", IfNoneMatch="*")
     assert refused(s3.put_object, Bucket=bucket, Key="a", Body=b"2", IfNoneMatch="*") == "PreconditionFailed"
@@ -200,6 +220,20 @@ def test_inline_policy_of_a_stack_can_be_read(local_aws: str) -> None:
     assert policy["PolicyDocument"] == {"Statement": [statement]}
 
 
+@pytest.mark.parametrize(
+    ("properties", "status"), [({"VersioningConfiguration": {"Status": "Enabled"}}, "Enabled"), ({}, None)]
+)
+def test_bucket_of_a_stack_has_the_versions_of_its_template(
+    local_aws: str, properties: dict[str, Any], status: str | None
+) -> None:
+    name = f"bucket-{uuid.uuid4().hex[:8]}"
+    bucket = {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": name, **properties}}
+    template = json.dumps({"Resources": {"Bucket": bucket}})
+    connect("cloudformation", local_aws).create_stack(StackName=name, TemplateBody=template)
+
+    assert connect("s3", local_aws).get_bucket_versioning(Bucket=name).get("Status") == status
+
+
 def test_query_gives_the_items_of_its_partition_in_order_and_by_pages(local_aws: str) -> None:
     dynamodb = connect("dynamodb", local_aws)
     table = make_table(dynamodb)
@@ -230,7 +264,7 @@ def test_query_gives_the_items_of_its_partition_in_order_and_by_pages(local_aws:
         TableName=table, **of_genre, PaginationConfig={"PageSize": 1}
     )
     assert [item["date"]["S"] for page in pages for item in page["Items"]] == ["2024-06-25", "2024-06-26"]
-    # The query saw a part of the table, but left it whole.
+    # The query saw a part of the table and left the table unchanged.
     assert dynamodb.scan(TableName=table)["Count"] == 9
 
 

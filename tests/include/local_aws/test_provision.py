@@ -11,7 +11,7 @@ from include.local_aws.provision import provision
 from local_aws_support import ACTIVE_STATES, REPOSITORY, WRITE_TO_OUTPUT, connect, wait_for
 from tests.include.conftest import enforced_policies
 
-# Where the operator puts the job's script.
+# The operator uploads the job's script here.
 SCRIPT_KEY = "artifacts/glue-scripts/glue_script.py"
 BUCKETS = ["music-streaming-archive", "music-streaming-intermediate", "music-streaming-source"]
 ROLE = "music-streaming-glue-role"
@@ -25,7 +25,7 @@ APPEND = """
 
 @pytest.fixture(scope="module")
 def environment(local_aws: str) -> dict[str, str]:
-    """The variables that provisioning an empty local AWS gives."""
+    """The variables that provisioning an empty local AWS returns."""
     urlopen(Request(f"{local_aws}/moto-api/reset", method="POST"))
     return provision(local_aws)
 
@@ -36,7 +36,7 @@ def rules_of(s3: Any, bucket: str) -> dict[str, dict[str, Any]]:
 
 
 def state_of(endpoint_url: str) -> Any:
-    """What provisioning makes, with the times it was made."""
+    """The provisioned resources, with their creation times."""
     s3, dynamodb, iam, sns, cloudformation = (
         connect(name, endpoint_url) for name in ("s3", "dynamodb", "iam", "sns", "cloudformation")
     )

@@ -1,52 +1,36 @@
-"""Local AWS that checks S3 requests against the policies of who sends them, and records what its Glue calls.
+"""Local AWS that records every right that it requires, of whom, and whether it was allowed.
 
-`python -m tests.include.stack_policies.enforcing_server FILE`; a POST to /moto-api/reset-auth switches the
-checks on and off. moto's check of S3 is mended here: HeadBucket takes the right to list, DeleteObjects the
-right to delete each key, a copy the right to read its source, a HEAD of a version the right to read versions.
-Not checked: conditions, tags, and other services, which moto would check
-against the resource `*`. The evaluator judges all of that by the recorded calls.
+`python -m tests.include.stack_policies.enforcing_server FILE` writes a JSON line for each right that a
+request requires. It writes none while the checks are off.
 """
 
+import json
 import sys
+import threading
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, unquote, urlparse
 
-import xmltodict  # type: ignore[import-untyped]
-from moto.core.authorization import ActionAuthenticatorMixin
-from moto.s3 import responses
-
+from include.local_aws import authorization
+from include.local_aws.iam_policies import Request, Statement
 from include.local_aws.server import serve
-from tests.include.stack_policies.recorder import record_calls
-
-_authorize = ActionAuthenticatorMixin._authenticate_and_authorize_s3_action
 
 
-def _authorize_every_key(self: Any, bucket_name: str | None = None, key_name: str | None = None) -> None:
-    action = self.data["Action"]
-    if action != "DeleteObject" or key_name:
-        _authorize(self, bucket_name, key_name)
-        if source := self.headers.get("x-amz-copy-source"):
-            address = urlparse(source)
-            source_bucket, source_key = unquote(address.path).lstrip("/").split("/", 1)
-            self.data["Action"] = (
-                "GetObjectVersion" if "versionId" in parse_qs(address.query) else "GetObject"
-            )
-            _authorize(self, source_bucket, source_key)
-            self.data["Action"] = action
-        return
-    for entry in xmltodict.parse(self.body, force_list=("Object",))["Delete"]["Object"]:
-        _authorize(self, bucket_name, entry["Key"])
+def record_decisions(file: Path) -> None:
+    """Make local AWS, in this process, write its decisions to the file."""
+    decide, lock = authorization.refused, threading.Lock()
+
+    def recorded(caller: str, requests: authorization.Requests, statements: list[Statement]) -> list[Request]:
+        asked = list(requests)
+        refused = decide(caller, asked, statements)
+        with lock, file.open("a") as lines:
+            for request in asked:
+                decision = asdict(request) | {"caller": caller, "allowed": request not in refused}
+                lines.write(json.dumps(decision) + "\n")
+        return refused
+
+    authorization.refused = recorded
 
 
 if __name__ == "__main__":
-    record_calls(Path(sys.argv[1]))
-    responses.ACTION_MAP["BUCKET"]["HEAD"]["DEFAULT"] = "ListBucket"
-    responses.ACTION_MAP["KEY"]["HEAD"]["versionId"] = "GetObjectVersion"
-    replacements: dict[str, Any] = {
-        "_authenticate_and_authorize_s3_action": _authorize_every_key,
-        "_authenticate_and_authorize_normal_action": lambda self, resource="*": None,
-    }
-    for name, replacement in replacements.items():
-        setattr(ActionAuthenticatorMixin, name, replacement)
+    record_decisions(Path(sys.argv[1]))
     serve("127.0.0.1", 0)

@@ -1,0 +1,40 @@
+"""Creates AWS clients from Airflow's connection while a task runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from helpers.contract.settings import AWS_CONN_ID
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+
+MAX_CONNECTIONS = 16
+
+
+def s3_client() -> S3Client:
+    """Return an S3 client with bounded retries."""
+    client: S3Client = _client("s3")
+    return client
+
+
+def dynamodb_client() -> DynamoDBClient:
+    """Return a DynamoDB client with bounded retries."""
+    client: DynamoDBClient = _client("dynamodb")
+    return client
+
+
+def cloudwatch_client() -> Any:
+    """Return a CloudWatch client with bounded retries."""
+    return _client("cloudwatch")
+
+
+def _client(service: str) -> Any:
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+    from botocore.config import Config
+
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=MAX_CONNECTIONS
+    )
+    return AwsBaseHook(aws_conn_id=AWS_CONN_ID, client_type=service, config=config).get_conn()

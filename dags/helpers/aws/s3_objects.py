@@ -1,0 +1,284 @@
+"""S3 operations that several tasks share: pinned reads, verified copies, JSON objects, listings."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
+
+from helpers.contract.records import ObjectVersion
+from helpers.contract.wording import counted
+from helpers.errors import CopyError, RetryableError
+
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
+    from mypy_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
+
+# CopyObject copies up to 5 GB and keeps the ETag. Only larger objects need a multipart copy.
+MULTIPART_COPY_ABOVE = 5 * 1024**3
+_COPY_CONFIG = TransferConfig(multipart_threshold=MULTIPART_COPY_ABOVE, multipart_chunksize=512 * 1024**2)
+
+MISSING = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound"})
+PRECONDITION_FAILED = frozenset({"412", "PreconditionFailed"})
+# S3 is processing another request for the object and asks the caller to retry.
+CONFLICT = frozenset({"409", "ConditionalRequestConflict"})
+
+
+# Prefix of the reason if S3 denies this role access to an object; other objects may be readable.
+ACCESS_DENIED = "access denied"
+
+
+class UnreadableObjectError(Exception):
+    """S3 refuses to return this object; the message gives the reason and the remedy."""
+
+
+class HashedBody:
+    """An object's body that is hashed while it is read."""
+
+    def __init__(self, body: StreamingBody) -> None:
+        self._body = body
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes; empty at the end."""
+        data: bytes = self._body.read(size)
+        self._digest.update(data)
+        return data
+
+    def sha256(self) -> str:
+        """Read the rest of the object and return the hex digest of all of it."""
+        while self.read(1024**2):
+            pass
+        return self._digest.hexdigest()
+
+
+def error_code(error: ClientError) -> str:
+    """Return the service's error code, e.g. `NoSuchKey`."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def list_current_versions(s3: S3Client, bucket: str, prefix: str) -> list[ObjectVersion]:
+    """List the current version of every object under `prefix` by key; deleted objects are left out."""
+    pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
+    versions = [
+        ObjectVersion(
+            key=version["Key"],
+            version_id=None if version["VersionId"] == "null" else version["VersionId"],
+            etag=version["ETag"],
+            size=version["Size"],
+            last_modified=version["LastModified"].isoformat(),
+        )
+        for page in pages
+        for version in page.get("Versions", [])
+        if version["IsLatest"]
+    ]
+    return sorted(versions, key=lambda version: version["key"])
+
+
+def list_sizes(s3: S3Client, bucket: str, prefix: str) -> dict[str, int]:
+    """Return key -> size in bytes for the objects under `prefix`."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
+
+
+def list_modified(s3: S3Client, bucket: str, prefix: str) -> dict[str, datetime]:
+    """Return key -> time of the last modification for the objects under `prefix`."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return {entry["Key"]: entry["LastModified"] for page in pages for entry in page.get("Contents", [])}
+
+
+def open_version(s3: S3Client, bucket: str, version: ObjectVersion) -> StreamingBody | None:
+    """Open exactly the listed version for reading.
+
+    Returns None if the version is gone: it was overwritten or deleted in a bucket without versioning.
+
+    Raises:
+        UnreadableObjectError: the object is in an archive storage class, or its key or ACL denies access.
+    """
+    pin: dict[str, Any] = (
+        {"VersionId": version["version_id"]} if version["version_id"] else {"IfMatch": version["etag"]}
+    )
+    try:
+        return s3.get_object(Bucket=bucket, Key=version["key"], **pin)["Body"]
+    except ClientError as error:
+        if error_code(error) in MISSING | PRECONDITION_FAILED:
+            return None
+        if reason := _why_unreadable(error):
+            raise UnreadableObjectError(reason) from error
+        raise
+
+
+def _why_unreadable(error: ClientError) -> str | None:
+    """Return why S3 refuses this one object, or None if the error does not concern the object."""
+    code, message = error_code(error), error.response.get("Error", {}).get("Message", "")
+    if code == "InvalidObjectState":
+        answer: Any = error.response
+        storage_class = answer.get("StorageClass") or answer["Error"].get("StorageClass") or "of an archive"
+        return f"in storage class {storage_class}: restore it"
+    if code in {"403", "AccessDenied"}:
+        return f"{ACCESS_DENIED} ({message}): grant the right to read it and to use its KMS key"
+    if code.startswith("KMS."):
+        return f"its KMS key cannot be used ({code}: {message}): make the key usable"
+    if code == "InvalidRequest":
+        # The sender may have encrypted the object with its own key, for example.
+        return f"S3 refuses to read it ({message}): upload it in a form that can be read"
+    return None
+
+
+def read_json(s3: S3Client, bucket: str, key: str) -> Any:
+    """Return the decoded JSON object, or None if there is no such object."""
+    try:
+        return json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    except ClientError as error:
+        if error_code(error) in MISSING:
+            return None
+        raise
+
+
+def write_json(s3: S3Client, bucket: str, key: str, value: Any) -> None:
+    """Write `value` as JSON and replace an existing object."""
+    s3.put_object(Bucket=bucket, Key=key, Body=_to_json(value), ContentType="application/json")
+
+
+def write_json_once(s3: S3Client, bucket: str, key: str, value: Any) -> Any:
+    """Write `value` as JSON unless the object exists; return the object's content afterwards.
+
+    A second writer gets status 412 and reads the existing object. So does an SDK retry after a lost response.
+
+    Raises:
+        RetryableError: another writer has not finished yet; a retry will find its object.
+    """
+    try:
+        s3.put_object(
+            Bucket=bucket, Key=key, Body=_to_json(value), ContentType="application/json", IfNoneMatch="*"
+        )
+    except ClientError as error:
+        if error_code(error) not in PRECONDITION_FAILED | CONFLICT:
+            raise
+    written = read_json(s3, bucket, key)
+    if written is None:
+        raise RetryableError(f"s3://{bucket}/{key} is being written by another task")
+    return written
+
+
+def copy_object(
+    s3: S3Client,
+    source: tuple[str, str, str | None],
+    destination: tuple[str, str],
+    **extra_args: Any,
+) -> None:
+    """Copy `(bucket, key, version_id)` to `(bucket, key)`, in one request up to `MULTIPART_COPY_ABOVE`."""
+    bucket, key, version_id = source
+    copy_source: Any = {"Bucket": bucket, "Key": key, **({"VersionId": version_id} if version_id else {})}
+    s3.copy(
+        CopySource=copy_source,
+        Bucket=destination[0],
+        Key=destination[1],
+        ExtraArgs=extra_args,
+        Config=_COPY_CONFIG,
+    )
+
+
+def copy_verified(
+    s3: S3Client,
+    source: tuple[str, str, str | None],
+    destination: tuple[str, str],
+    sha256: str | None = None,
+    **extra_args: Any,
+) -> None:
+    """Copy `(bucket, key, version_id)` to `(bucket, key)` and verify that the copy has the same bytes.
+
+    A destination that already holds the same bytes is left unchanged.
+
+    Args:
+        s3: the client.
+        source: bucket, key and version id.
+        destination: bucket and key.
+        sha256: hex digest of the source, if known. S3 computes the copy's digest, so neither object is read.
+        extra_args: further arguments of `s3.copy`.
+
+    Raises:
+        CopyError: the copy differs from its source.
+    """
+    if _same_content(s3, source, destination, sha256):
+        return
+    # If no algorithm is given, S3 uses the source's kind of checksum for the copy.
+    checksum = {"ChecksumAlgorithm": "SHA256"} if sha256 else {}
+    copy_object(s3, source, destination, **checksum, **extra_args)
+    if not _same_content(s3, source, destination, sha256):
+        raise CopyError(
+            f"s3://{destination[0]}/{destination[1]} is not equal to its source "
+            f"s3://{source[0]}/{source[1]}; the source is left where it is. Clear this task to copy again."
+        )
+
+
+def delete_objects(s3: S3Client, bucket: str, keys: list[str]) -> None:
+    """Delete the objects, 1,000 per call.
+
+    Raises:
+        RetryableError: S3 returned 200 but could not delete some of them.
+    """
+    for start in range(0, len(keys), 1000):
+        response = s3.delete_objects(
+            Bucket=bucket,
+            Delete={"Objects": [{"Key": key} for key in keys[start : start + 1000]], "Quiet": True},
+        )
+        if errors := response.get("Errors"):
+            raise RetryableError(
+                f"{counted(len(errors), 'object')} not deleted from s3://{bucket}, first "
+                f"{errors[0].get('Key')}: {errors[0].get('Code')} {errors[0].get('Message')}"
+            )
+
+
+def _to_json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, ensure_ascii=False).encode()
+
+
+def _same_content(
+    s3: S3Client, source: tuple[str, str, str | None], copy: tuple[str, str], sha256: str | None
+) -> bool:
+    copied = _head(s3, (*copy, None))
+    if copied is None:
+        return False
+    original = _head(s3, source)
+    if original is None or original["ContentLength"] != copied["ContentLength"]:
+        return False
+    # Equal ETags prove equal bytes. Different ETags prove nothing for multipart or KMS-encrypted objects.
+    if original["ETag"] == copied["ETag"]:
+        return True
+    checksum_of_copy = copied.get("ChecksumSHA256", "")
+    # A multipart object's checksum combines those of its parts and ends with their number.
+    if sha256 and checksum_of_copy and "-" not in checksum_of_copy:
+        return bool(base64.b64decode(checksum_of_copy).hex() == sha256)
+    for checksum in ("ChecksumSHA256", "ChecksumCRC64NVME", "ChecksumCRC32C", "ChecksumCRC32"):
+        if checksum in original and original.get(checksum) == copied.get(checksum):
+            return True
+    return _sha256(s3, source) == _sha256(s3, (*copy, None))
+
+
+def _head(s3: S3Client, location: tuple[str, str, str | None]) -> Any:
+    bucket, key, version_id = location
+    extra: dict[str, Any] = {"VersionId": version_id} if version_id else {}
+    try:
+        return s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED", **extra)
+    except ClientError as error:
+        if error_code(error) in MISSING:
+            return None
+        raise
+
+
+def _sha256(s3: S3Client, location: tuple[str, str, str | None]) -> str:
+    bucket, key, version_id = location
+    extra: dict[str, Any] = {"VersionId": version_id} if version_id else {}
+    digest = hashlib.sha256()
+    for chunk in s3.get_object(Bucket=bucket, Key=key, **extra)["Body"].iter_chunks(1024**2):
+        digest.update(chunk)
+    return digest.hexdigest()

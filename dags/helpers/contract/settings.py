@@ -1,0 +1,146 @@
+"""The pipeline's settings: environment variables, read only here and only while a task runs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+AWS_CONN_ID = "aws_default"
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """Settings of a run; see `.env.example` for what each variable means."""
+
+    source_bucket: str
+    intermediate_bucket: str
+    archive_bucket: str
+    kpi_table: str
+    glue_job_name: str
+    glue_role_name: str
+    glue_worker_type: str
+    glue_number_of_workers: int
+    sensor_timeout_minutes: float
+    max_rejected_fraction: float
+    archive_storage_class: str
+    max_unmatched_fraction: float = 0.2
+    max_quarantined_fraction: float = 0.5
+    max_catalog_shrinkage: float = 0.2
+    max_catalog_age_days: float = 30
+    glue_script_location: str = ""
+
+    @classmethod
+    def from_env(cls) -> PipelineConfig:
+        """Read the settings from the environment.
+
+        Raises:
+            ConfigurationError: a required variable is missing, a value has the wrong form, or two
+                buckets are the same. The message names all wrong variables.
+        """
+        read: dict[str, Callable[[], Any]] = {
+            "source_bucket": lambda: _required("SOURCE_BUCKET_NAME"),
+            "intermediate_bucket": lambda: _required("INTERMEDIATE_BUCKET_NAME"),
+            "archive_bucket": lambda: _required("ARCHIVE_BUCKET_NAME"),
+            "kpi_table": kpi_table_name,
+            "glue_job_name": lambda: setting("GLUE_JOB_NAME", "music_streaming_kpis"),
+            "glue_role_name": lambda: setting("GLUE_ROLE_NAME", "music-streaming-glue-role"),
+            "glue_worker_type": lambda: setting("GLUE_WORKER_TYPE", "G.1X"),
+            "glue_number_of_workers": lambda: int(
+                _number("GLUE_NUMBER_OF_WORKERS", 10, at_least=2, whole=True)
+            ),
+            "sensor_timeout_minutes": lambda: _number("SENSOR_TIMEOUT_MINUTES", 60),
+            "max_rejected_fraction": lambda: _number("MAX_REJECTED_FRACTION", 0.05, at_most=1),
+            "archive_storage_class": lambda: setting("ARCHIVE_STORAGE_CLASS", "GLACIER_IR"),
+            "max_unmatched_fraction": lambda: _number(
+                "MAX_UNMATCHED_FRACTION", cls.max_unmatched_fraction, at_most=1
+            ),
+            "max_quarantined_fraction": lambda: _number(
+                "MAX_QUARANTINED_FRACTION", cls.max_quarantined_fraction, at_most=1
+            ),
+            "max_catalog_shrinkage": lambda: _number(
+                "MAX_CATALOG_SHRINKAGE", cls.max_catalog_shrinkage, at_most=1
+            ),
+            "max_catalog_age_days": lambda: _number("MAX_CATALOG_AGE_DAYS", cls.max_catalog_age_days),
+            "glue_script_location": _glue_script_location,
+        }
+        values, wrong = {}, []
+        for field, value_of in read.items():
+            try:
+                values[field] = value_of()
+            except ValueError as error:
+                wrong.append(str(error))
+        wrong += _buckets_named_twice(values)
+        if wrong:
+            # Only here, because its base class needs Airflow.
+            from helpers.errors import ConfigurationError
+
+            raise ConfigurationError(" ".join(wrong))
+        return cls(**values)
+
+
+def _buckets_named_twice(values: Mapping[str, Any]) -> Iterator[str]:
+    variables: dict[str, str] = {}
+    for field in ("source_bucket", "intermediate_bucket", "archive_bucket"):
+        variable, bucket = f"{field.upper()}_NAME", values.get(field)
+        if bucket in variables:
+            yield (
+                f"{variables[bucket]} and {variable} both name the bucket {bucket!r}; "
+                "source, intermediate and archive must be three different buckets."
+            )
+        elif bucket:
+            variables[bucket] = variable
+
+
+def _required(name: str) -> str:
+    value = os.environ.get(name, "").strip()
+    if not value:
+        raise ValueError(
+            f"The environment variable {name} is not set. Set it in .env (see .env.example) "
+            "and restart Airflow, then run again."
+        )
+    return value
+
+
+def setting(name: str, default: str) -> str:
+    """Return the environment variable without surrounding white space, or the default if it is empty."""
+    return os.environ.get(name, "").strip() or default
+
+
+def kpi_table_name() -> str:
+    """Return the name of the KPI table; the DAG's dataset uses it too."""
+    return setting("KPI_TABLE_NAME", "music_kpis_table")
+
+
+def pipeline_schedule() -> str:
+    """Return the DAG's schedule: a preset or a cron expression."""
+    return setting("PIPELINE_SCHEDULE", "@daily")
+
+
+def _glue_script_location() -> str:
+    location = setting("GLUE_SCRIPT_LOCATION", "")
+    if location and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+/(\S*/)?[^\s/]+\.py", location):
+        raise ValueError(
+            f"The environment variable GLUE_SCRIPT_LOCATION is {location!r}; it must be the address of a "
+            "script in S3, such as s3://my-bucket/artifacts/glue-scripts/glue_script.py, or empty."
+        )
+    return location
+
+
+def _number(
+    name: str, default: float, at_least: float = 0, at_most: float = float("inf"), whole: bool = False
+) -> float:
+    text = setting(name, str(default))
+    try:
+        value = float(int(text)) if whole else float(text)
+    except ValueError:
+        value = float("nan")
+    if not at_least <= value <= at_most:
+        kind = "a whole number" if whole else "a number"
+        limits = (
+            f"of at least {at_least:g}" if at_most == float("inf") else f"from {at_least:g} to {at_most:g}"
+        )
+        raise ValueError(f"The environment variable {name} is {text!r}; it must be {kind} {limits}.")
+    return value

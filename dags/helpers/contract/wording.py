@@ -1,0 +1,13 @@
+"""Numbers and long texts in sentences for people."""
+
+from __future__ import annotations
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun, such as `1 file` or `2,345 files`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return the text; a text that exceeds the limit is cut to it and ends with an ellipsis."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -1,0 +1,1 @@
+"""Turns delivered CSV files into typed Parquet."""

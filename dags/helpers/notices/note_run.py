@@ -1,0 +1,199 @@
+"""Callback at the end of a DAG run: puts a note with the result on the run.
+
+Airflow calls it outside the tasks, with access to its database, and logs an error of the callback. A note can
+neither fail a run nor delay it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.models.dagrun import DagRun
+from airflow.utils.session import create_session
+from airflow.utils.state import TaskInstanceState
+
+from helpers.contract.records import NO_VALID_ROWS
+from helpers.contract.wording import shortened
+from helpers.notices.sentences import as_code, ignored_sentence, waiting_sentence
+from helpers.run.checks import notable
+
+if TYPE_CHECKING:
+    from airflow.utils.context import Context
+
+    from helpers.contract.records import Check, RunEnding, RunReport
+
+logger = logging.getLogger(__name__)
+
+HEADING = "**Run report**"
+# A limit of Airflow's database.
+MAX_NOTE = 1000
+MAX_REASONS = 5
+# Longer ones would leave no room for the link to the quarantine.
+MAX_CHECK = 200
+MAX_REASON = 500
+
+
+def note_run(context: Context) -> None:
+    """Put a note on the DAG run of the context, unless a person wrote one."""
+    dag_run: Any = context["dag_run"]
+    failed = [
+        task_instance.task_id
+        for task_instance in dag_run.get_task_instances()
+        if task_instance.state == TaskInstanceState.FAILED
+    ]
+    note = _with_report(dag_run.run_id, list(dict.fromkeys(failed)), _when_listed(dag_run))
+    with create_session() as session:
+        # The run is queried again: other sessions have detached the object of the context meanwhile.
+        (stored,) = DagRun.find(dag_id=dag_run.dag_id, run_id=dag_run.run_id, session=session)
+        if stored.note and not stored.note.startswith(HEADING):
+            logger.info("Run %s has a note of its own, which stays", dag_run.run_id)
+        else:
+            stored.note = note
+
+
+def run_note(
+    report: RunReport | None,
+    failed: list[str],
+    links: list[str],
+    more: Sequence[str] = (),
+    stopped: Sequence[Check] = (),
+    ending: RunEnding | None = None,
+) -> str:
+    """Return the note's text, Markdown: the reason first, then what to do, then what the run did.
+
+    Args:
+        report: the run report; None when there is none.
+        failed: tasks that failed.
+        links: in Markdown, to the run's report and quarantine.
+        stopped: the checks, if they stopped the run.
+        more: further paragraphs, in Markdown.
+        ending: why a task failed, if that was recorded.
+    """
+    lines = [HEADING]
+    if ending and ending["task_id"] in failed:
+        reason = " ".join(ending["reason"].split())
+        lines.append(f"Failed: {as_code(shortened(reason, MAX_REASON))}")
+        lines.append(f"Next: {ending['next_step']}")
+    else:
+        lines += _lines_of_checks(stopped if stopped else (report.get("checks", []) if report else []))
+    if failed:
+        without_kpis = report is not None and report.get("status") == NO_VALID_ROWS
+        lines.append(
+            f"Failed tasks: {', '.join(failed)}. The end of the task's log says why and what to do"
+            + (
+                ": no row was valid, so the files are in quarantine."
+                if without_kpis
+                else ". Nothing is archived before the KPIs are stored."
+            )
+        )
+    if report:
+        lines += _lines_of_report(report)
+    elif not failed:
+        lines.append("Nothing to do: no stream file came in time. The next run takes what comes.")
+    lines += more
+    note = shortened("\n\n".join(lines), MAX_NOTE)
+    for link in links:
+        # A truncated link would not work, so only whole links are added.
+        if len(note) + 2 + len(link) <= MAX_NOTE:
+            note += f"\n\n{link}"
+    return note
+
+
+def _when_listed(dag_run: Any) -> datetime | None:
+    """Return the start of the task that lists the files; a cleared or repeated run starts it again."""
+    starts = [ti.start_date for ti in dag_run.get_task_instances() if ti.task_id == "list_stream_files"]
+    return next(filter(None, starts), None)
+
+
+def _with_report(dag_run_id: str, failed: list[str], listed_at: datetime | None) -> str:
+    from helpers.contract.keys import quarantine_prefix, report_key, run_key_of
+    from helpers.contract.settings import PipelineConfig
+    from helpers.notices.run_links import object_url, prefix_url
+    from helpers.run.source_files import list_new_files
+    from helpers.run.store import RunStore
+
+    try:
+        config, run_key = PipelineConfig.from_env(), run_key_of(dag_run_id)
+        run = RunStore(run_key, config)
+        s3, report = run.s3, run.report()
+        stopped = None if report else run.stopped_checks()
+        ending = run.ending() if failed else None
+        new, ignored = list_new_files(s3, config, report["files"] if report else ())
+    except Exception as error:
+        logger.warning("The report of run %s could not be read", dag_run_id, exc_info=True)
+        return f"{HEADING}\n\nThe run report could not be read: {error}"[:MAX_NOTE]
+    links = []
+    if report:
+        if report["totals"]["rejected"] or report["totals"]["quarantined"]:
+            address = prefix_url(s3, config.archive_bucket, quarantine_prefix(run_key))
+            links.append(f"[Quarantined files and rows]({address})")
+        address = object_url(s3, config.archive_bucket, report_key(run_key))
+        links.append(f"[The whole report]({address})")
+    remarks = _remarks(report, failed, listed_at, new, ignored)
+    return run_note(report, failed, links, remarks, stopped or (), ending)
+
+
+def _remarks(
+    report: RunReport | None,
+    failed: list[str],
+    listed_at: datetime | None,
+    new: list[str],
+    ignored: list[str],
+) -> list[str]:
+    if report is None:
+        return [] if failed else list(filter(None, [ignored_sentence(ignored)]))
+    if report.get("reprocess_dates"):
+        return []
+    repeated = listed_at is not None and listed_at > datetime.fromisoformat(report["completed_at"])
+    left = [
+        f"{as_code(file['key'])} {file['reason']}"
+        for file in report["files"]
+        if file["disposition"] == "left"
+    ]
+    remarks = [
+        "The run was complete before it was cleared or repeated, so nothing was done again."
+        if repeated
+        else "",
+        waiting_sentence(new),
+        f"Left in streams/: {'; '.join(left[:MAX_REASONS])}" if left else "",
+        ignored_sentence(report["ignored_keys"]),
+    ]
+    return list(filter(None, remarks))
+
+
+def _lines_of_checks(checks: Sequence[Check]) -> list[str]:
+    lines = [
+        f"Check {check['verdict']}: {as_code(shortened(check['message'], MAX_CHECK))}"
+        for check in notable(checks)
+    ]
+    return lines[:MAX_REASONS]
+
+
+def _lines_of_report(report: RunReport) -> list[str]:
+    totals, days = report["totals"], sorted(report["days"])
+    lines = []
+    if report.get("reprocess_dates"):
+        lines.append("Days recomputed from the history, without new files.")
+    else:
+        rejected = ", ".join(
+            f"{reason} {rows:,}" for reason, rows in list(totals["rejected_by_reason"].items())[:MAX_REASONS]
+        )
+        lines += [
+            f"Files: {totals['files']:,} = {totals['archived']:,} archived + {totals['quarantined']:,} "
+            "quarantined" + (f" + {totals['left']:,} left for the next run" if totals["left"] else ""),
+            f"Rows: {totals['rows']:,} = {totals['valid']:,} valid + {totals['rejected']:,} rejected"
+            + (f" ({rejected})" if rejected else ""),
+        ]
+    if "new" in totals and not report.get("reprocess_dates"):
+        lines.append(f"Valid rows: {totals['new']:,} new + {totals['repeated']:,} repeated")
+    if days:
+        span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+        listens = sum(counts["total"] for counts in report["days"].values())
+        lines.append(
+            f"Days: {len(days):,} ({span}), {listens:,} listens; KPI items: {report['kpi_items_written']:,} "
+            f"written, {report['kpi_items_deleted']:,} deleted"
+        )
+    return lines

@@ -1,0 +1,106 @@
+"""Command line: `python -m include.commands`, the commands that the Makefile calls."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from include.commands.command_settings import refuse_what_has_no_effect
+from include.commands.errors import UserError
+from include.commands.terminal import open_console
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, or 1 with a message that gives the remedy."""
+    arguments = _parser().parse_args(argv)
+    console = open_console()
+    try:
+        if arguments.command != "down":
+            refuse_what_has_no_effect(arguments.command, os.environ)
+        if arguments.command == "run":
+            from include.commands.run import run
+
+            folder = Path(arguments.data) if arguments.data else None
+            return run(folder, arguments.aws_port, console, arguments.accept_checks)
+
+        if arguments.command == "reprocess":
+            from include.commands.reprocess import reprocess
+
+            data = Path(arguments.data) if arguments.data else None
+            return reprocess(arguments.dates, data, arguments.aws_port, console, arguments.accept_checks)
+        if arguments.command == "redrive":
+            from include.commands.redrive import redrive
+
+            return redrive(arguments.run_key, arguments.aws_port, console)
+
+        if arguments.command == "dashboard":
+            from include.commands.dashboard import dashboard
+
+            return dashboard(arguments.aws_port, arguments.dashboard_port, console)
+
+        from include.commands.scheduler import down, up
+
+        return (
+            up(arguments.aws_port, arguments.web_port, console)
+            if arguments.command == "up"
+            else down(console)
+        )
+    except UserError as error:
+        Console(stderr=True, highlight=False).print(
+            Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True
+        )
+        return 1
+    except KeyboardInterrupt:
+        console.print("Interrupted. Background services keep running; make down stops them.")
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m include.commands", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run the pipeline once to its end")
+    run.add_argument(
+        "data",
+        nargs="?",
+        metavar="DATA",
+        help="folder with streams/, songs/ and users/; sample data without it",
+    )
+    up = commands.add_parser("up", help="start the pipeline under a scheduler, with Airflow's UI")
+    commands.add_parser("down", help="stop everything that run, up and dashboard started")
+    dashboard = commands.add_parser("dashboard", help="start the dashboard on local AWS")
+    reprocess = commands.add_parser("reprocess", help="reprocess days with the current catalogs")
+    reprocess.add_argument("dates", metavar="DATES", help="listen days such as 2024-06-25,2024-06-26")
+    reprocess.add_argument(
+        "data", nargs="?", metavar="DATA", help="folder with corrected songs/ or users/, uploaded first"
+    )
+    redrive = commands.add_parser("redrive", help="correct and redeliver the quarantined files of a run")
+    redrive.add_argument(
+        "run_key", nargs="?", default="", metavar="RUN", help="run key; without it those that can be given"
+    )
+    for command in (run, reprocess):
+        command.add_argument(
+            "--accept-checks", action="store_true", help="accept the data even if checks fail"
+        )
+    for command in (run, up, reprocess, redrive, dashboard):
+        command.add_argument("--aws-port", type=_port, default=5555, help="port of local AWS (%(default)s)")
+    up.add_argument("--web-port", type=_port, default=8083, help="port of Airflow's UI (%(default)s)")
+    dashboard.add_argument(
+        "--dashboard-port", type=_port, default=8501, help="port of the dashboard (%(default)s)"
+    )
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: a number from 1 to 65535")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

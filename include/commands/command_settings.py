@@ -1,0 +1,114 @@
+"""Settings on the command line of make: each one takes effect, or is refused with reason and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from include.commands.errors import UserError
+
+# The Makefile lists in it the variables of its command line. Variables of the user's shell are left out,
+# because they may be meant for another Airflow.
+GIVEN_SETTINGS = "GIVEN_SETTINGS"
+
+OF_RUNS = frozenset(
+    {
+        "ARCHIVE_STORAGE_CLASS",
+        "GLUE_NUMBER_OF_WORKERS",
+        "GLUE_SCRIPT_LOCATION",
+        "GLUE_WORKER_TYPE",
+        "MAX_CATALOG_AGE_DAYS",
+        "MAX_CATALOG_SHRINKAGE",
+        "MAX_QUARANTINED_FRACTION",
+        "MAX_REJECTED_FRACTION",
+        "MAX_UNMATCHED_FRACTION",
+        "RUNBOOK_URL",
+    }
+)
+OF_THE_SCHEDULER = OF_RUNS | {"PIPELINE_SCHEDULE", "SENSOR_TIMEOUT_MINUTES"}
+OF_LOCAL_AWS = frozenset({"JAVA_HOME", "LOCAL_AWS_DRIVER_MEMORY"})
+
+_PRESETS = ("@once", "@continuous", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
+_NAMES = dict.fromkeys(
+    (
+        "ALERT_SNS_TOPIC_ARN",
+        "ARCHIVE_BUCKET_NAME",
+        "GLUE_JOB_NAME",
+        "GLUE_ROLE_NAME",
+        "INTERMEDIATE_BUCKET_NAME",
+        "KPI_TABLE_NAME",
+        "SOURCE_BUCKET_NAME",
+    ),
+    "local AWS always has the default names of include/stack.yaml. Leave it out; other names need a stack of "
+    "your own on AWS",
+)
+_ACCESS = dict.fromkeys(
+    ("AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_SECRET_ACCESS_KEY"),
+    "the command works on local AWS, with the address, region and credentials of local AWS. Leave it out; "
+    "AWS_PORT chooses the port",
+)
+_ONE_RUN = {
+    "PIPELINE_SCHEDULE": "the command runs the pipeline once, now. Leave it out; make up takes a schedule",
+    "SENSOR_TIMEOUT_MINUTES": "the command does not wait for files. Leave it out; make up waits",
+}
+_REFUSED_BY = {
+    "run": _ONE_RUN,
+    "reprocess": _ONE_RUN,
+    "up": {"DATA": "first make run DATA=folder, then make up without it"},
+}
+
+
+def refuse_what_has_no_effect(command: str, environment: Mapping[str, str]) -> None:
+    """Check the settings that were given to the make command.
+
+    Raises:
+        UserError: the command cannot use one of them; the message names each with reason and remedy.
+    """
+    reasons = _NAMES | _ACCESS | _REFUSED_BY.get(command, {})
+    if refused := [name for name in given(environment) if name in reasons]:
+        sentences = "\n".join(f"{name}: {reasons[name]}." for name in refused)
+        raise UserError(f"make {command} does not accept these settings. Nothing was done.\n{sentences}")
+
+
+def given(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of the variables on make's command line, in order."""
+    return sorted(environment.get(GIVEN_SETTINGS, "").split())
+
+
+def refuse_late(names: frozenset[str], service: str, environment: Mapping[str, str]) -> None:
+    """Check that no given setting is one that the running service reads only when it starts.
+
+    Raises:
+        UserError: one is.
+    """
+    if late := [name for name in given(environment) if name in names]:
+        raise UserError(
+            f"{service} is running already and takes {', '.join(late)} only when it starts. "
+            "First: make down (local AWS forgets its data)."
+        )
+
+
+def require_valid() -> None:
+    """Check the values of this process's environment, which must be an Airflow environment.
+
+    Raises:
+        UserError: a value has the wrong form.
+    """
+    from helpers.contract.settings import PipelineConfig, pipeline_schedule
+    from helpers.errors import ConfigurationError
+
+    try:
+        PipelineConfig.from_env()
+    except ConfigurationError as error:
+        raise UserError(str(error)) from error
+    if not is_schedule(pipeline_schedule()):
+        raise UserError(
+            f"PIPELINE_SCHEDULE is {pipeline_schedule()!r}; it must be a cron expression such as "
+            f"'*/30 * * * *', or one of {', '.join(_PRESETS)}."
+        )
+
+
+def is_schedule(text: str) -> bool:
+    """Return whether Airflow accepts the schedule: a preset or a cron expression."""
+    from croniter import croniter  # type: ignore[import-untyped]
+
+    return text in _PRESETS or bool(croniter.is_valid(text))

@@ -1,0 +1,196 @@
+"""`make run`: delivers files, runs the pipeline once and shows the results."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from include.commands import delivery, local_aws, tables
+from include.commands.environment import (
+    DAG_ID,
+    LOCAL_DIR,
+    LOGS_DIR,
+    airflow_environment,
+    aws_environment,
+    replace_environment,
+)
+from include.commands.terminal import output_to, spinner
+
+if TYPE_CHECKING:
+    from include.commands.pipeline_run import Outcome
+
+STATE_STYLES = {"success": "green", "failed": "red", "retry": "yellow", "upstream failed": "red"}
+
+
+def run(data: Path | None, aws_port: int, console: Console, accept_checks: bool = False) -> int:
+    """Deliver the folder (sample data if None), run the DAG to its end and print report and KPIs.
+
+    Sample data is not added to waiting stream files, such as those of `make redrive`, or to other catalogs. A
+    folder with its own catalogs is not added to sample data.
+
+    Returns:
+        0 if the run succeeded or had nothing to do, 1 if it failed.
+
+    Raises:
+        UserError: the folder, the port or the DAG cannot be used, or local AWS holds the sample.
+    """
+    folder = delivery.read_delivery(data) if data else None
+    environment = aws_environment(os.environ, aws_port)
+    local_aws.ensure_running(aws_port, environment, "run", console)
+    replace_environment(environment)
+    resources = local_aws.deploy(aws_port, console)
+    bucket = resources["SOURCE_BUCKET_NAME"]
+    if folder:
+        delivery.require_apart_from_sample(folder, bucket, aws_port)
+        delivery.deliver(folder, bucket, console)
+        delivery.show_other_files(folder, bucket, console)
+    else:
+        delivery.deliver_sample_unless_others(bucket, console)
+    return run_dag({"accept_checks": accept_checks}, aws_port, resources, console)
+
+
+def run_dag(conf: Mapping[str, Any], aws_port: int, resources: Mapping[str, str], console: Console) -> int:
+    """Run the DAG to its end with these parameters and print report and KPIs; return the exit status."""
+    bucket = resources["SOURCE_BUCKET_NAME"]
+    log = LOGS_DIR / f"run-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.log"
+    console.print(Text(f"Airflow runs the DAG; its log is {log}"), soft_wrap=True)
+    with tempfile.TemporaryDirectory(dir=LOCAL_DIR, prefix="airflow-run-") as home:
+        replace_environment(
+            airflow_environment(os.environ, aws_port, resources, Path(home)) | {"SENSOR_TIMEOUT_MINUTES": "0"}
+        )
+        outcome = _run_with_progress(conf, log, console)
+        # Airflow's logging is set up by now, so the AWS clients' messages go to the log as well.
+        with output_to(log):
+            report = _show_results(outcome, resources, console)
+            waiting, ignored = delivery.waiting_line(bucket), delivery.ignored_line(bucket)
+            day = _day_to_look_at(report, resources)
+    if outcome.state == "failed" or (outcome.state == "success" and report is None):
+        _show_failure(outcome, console)
+        _show_quarantine(aws_port, report, console)
+        console.print(
+            Text(
+                "\nEach command starts a new run: where a message says to clear a task or to trigger a run, "
+                "fix the cause and give the command again; for accept_checks, with ACCEPT_CHECKS=yes. "
+                f"{waiting}\nThe whole log: {log}"
+            ),
+            soft_wrap=True,
+        )
+        _show_next_steps(aws_port, resources, day, console)
+        return 1
+    if outcome.state == "skipped":
+        _show_why_skipped(report, bucket, ignored, console)
+    else:
+        console.print(Text(f"\nThe run {outcome.run_id} ended well.", style="green"))
+    _show_quarantine(aws_port, report, console)
+    _show_next_steps(aws_port, resources, day, console)
+    return 0
+
+
+def _run_with_progress(conf: Mapping[str, Any], log: Path, console: Console) -> Outcome:
+    with output_to(log), spinner(console, "Airflow is starting") as shown:
+        from include.commands.pipeline_run import run_pipeline
+
+        def on_start(label: str) -> None:
+            shown.update(text=Text(label))
+
+        def on_end(label: str, state: str, seconds: float | None) -> None:
+            line = Text(f"  {label:<44} ").append(state, STATE_STYLES.get(state, ""))
+            if seconds is not None:
+                line.append(f"{seconds:{22 - len(state)}.1f} s")
+            console.print(line)
+
+        return run_pipeline(on_start, on_end, conf)
+
+
+def _show_results(outcome: Outcome, resources: Mapping[str, str], console: Console) -> dict[str, Any] | None:
+    import boto3
+
+    from include.commands import results
+
+    report = results.read_report(boto3.client("s3"), resources["ARCHIVE_BUCKET_NAME"], outcome.run_id)
+    if report is None:
+        return None
+    console.print(tables.report_tables(report))
+    days = tables.shown_days(report)
+    if days and outcome.state == "success":
+        table = boto3.resource("dynamodb").Table(resources["KPI_TABLE_NAME"])
+        items = {day: results.read_day(table, day) for day in days}
+        console.print(tables.kpi_tables(items, len(report["days"]) - len(days)))
+    return report
+
+
+def _show_why_skipped(report: Mapping[str, Any] | None, bucket: str, ignored: str, console: Console) -> None:
+    if report is None:
+        why = (
+            f"there was nothing to do. Stream files are .csv or .csv.gz and come to s3://{bucket}/streams/. "
+            f"Put some into the streams/ folder of your DATA and run again. {ignored}"
+        )
+    else:
+        why = f"every stream file was left in s3://{bucket}/streams/; the table above says why."
+    console.print(Text.assemble(("\nSkipped: ", "yellow"), why.rstrip()), soft_wrap=True)
+
+
+def _show_failure(outcome: Outcome, console: Console) -> None:
+    tasks_by_error: dict[str, list[str]] = {}
+    for task, error in outcome.errors.items():
+        tasks_by_error.setdefault(error, []).append(task)
+    if not tasks_by_error:
+        tasks_by_error["the run ended without a report"] = [DAG_ID]
+    console.print()
+    for error, tasks in tasks_by_error.items():
+        console.print(Text.assemble(("Failed: ", "bold red"), f"{', '.join(tasks)}: {error}"), soft_wrap=True)
+
+
+def _day_to_look_at(report: Mapping[str, Any] | None, resources: Mapping[str, str]) -> str | None:
+    """Return the newest day with KPIs, preferably one of this run; None if the table is empty."""
+    from include.kpis.table import open_table, read_bounds
+
+    bounds = read_bounds(open_table(resources["KPI_TABLE_NAME"]))
+    if bounds is None:
+        return None
+    return max(report["days"], default=str(bounds[1])) if report else str(bounds[1])
+
+
+def _show_quarantine(aws_port: int, report: Mapping[str, Any] | None, console: Console) -> None:
+    quarantined = tables.quarantine_line(report) if report else None
+    if report and quarantined:
+        command = f"make redrive RUN={report['run_key']}{local_aws.port_option(aws_port)}"
+        console.print(Text(f"\n{quarantined}. To correct it and bring it back: {command}"), soft_wrap=True)
+
+
+def _show_next_steps(aws_port: int, resources: Mapping[str, str], day: str | None, console: Console) -> None:
+    console.print(Text(f"\n{next_steps(aws_port, resources, day)}"), soft_wrap=True)
+
+
+def next_steps(aws_port: int, resources: Mapping[str, str], day: str | None) -> str:
+    """Return the next commands; those with queries can be pasted.
+
+    Args:
+        aws_port: port of local AWS.
+        resources: the pipeline's variables, as `provision` returns them.
+        day: a day that has KPIs; None if there is none.
+    """
+    port = local_aws.port_option(aws_port)
+    commands = {
+        f"make dashboard{port}": "shows KPIs and runs in the browser",
+        f"make up{port}": "starts the same pipeline under a scheduler, with Airflow's UI",
+        "make down": "stops everything; what local AWS holds is in memory and gone then",
+        f"make run DATA=folder{port}": "takes your own streams/ songs/ users/ CSV files; after the sample, "
+        "make down first",
+    }
+    lines = ["Local AWS keeps running. Next:"]
+    lines += [f"  {command:<36} {meaning}" for command, meaning in commands.items()]
+    queries = [f"  .venv/bin/python -m include.kpis day {day}"] * bool(day)
+    if shutil.which("aws"):
+        queries.append(f"  aws s3 ls --recursive s3://{resources['ARCHIVE_BUCKET_NAME']}/")
+    if queries:
+        lines += ["To look into it from this terminal:", local_aws.client_settings(aws_port), *queries]
+    return "\n".join(lines)

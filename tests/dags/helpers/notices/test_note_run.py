@@ -1,0 +1,246 @@
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow import settings
+from airflow.models import import_all_models
+from airflow.models.base import Base
+from airflow.models.dagrun import DagRun
+from airflow.settings import initialize
+from airflow.utils.session import create_session
+from airflow.utils.state import TaskInstanceState
+from pipeline_support import RUN_ID, Pipeline
+from sqlalchemy import select
+
+from helpers.contract.keys import report_key, run_key_of
+from helpers.contract.records import FAILED
+from helpers.notices.note_run import HEADING, MAX_NOTE, note_run, run_note
+from helpers.notices.record_ending import record_ending
+
+REPORT: dict[str, Any] = {
+    "totals": {
+        "files": 5,
+        "archived": 4,
+        "quarantined": 1,
+        "left": 0,
+        "rows": 33_320,
+        "valid": 33_200,
+        "rejected": 120,
+        "rejected_by_reason": {"empty user_id": 70, "invalid listen_time": 50},
+        "new": 32_962,
+        "repeated": 238,
+    },
+    "days": {"2024-06-26": {"total": 10}, "2024-06-25": {"total": 20_000}},
+    "kpi_items_written": 230,
+    "kpi_items_deleted": 1,
+    "reprocess_dates": [],
+    "files": [],
+    "ignored_keys": [],
+    "completed_at": "2999-01-01T00:00:00+00:00",
+}
+
+
+@pytest.fixture(scope="module")
+def _metadata_database() -> None:
+    initialize()
+    import_all_models()
+    # The table of users, which notes refer to.
+    import_module("airflow.providers.fab.auth_manager.models")
+    Base.metadata.create_all(settings.engine)
+
+
+@dataclass
+class Run:
+    """A DAG run in Airflow's database, and the callback of its end."""
+
+    dag_run: DagRun
+    monkeypatch: pytest.MonkeyPatch
+    listed_at: datetime | None = None
+
+    def end(self, *failed: str) -> str:
+        """End the run with these tasks failed, and return its note."""
+        states = [(task_id, TaskInstanceState.FAILED) for task_id in failed]
+        states += [("list_stream_files", TaskInstanceState.SUCCESS)]
+        instances = [
+            SimpleNamespace(task_id=task_id, state=state, start_date=self.listed_at)
+            for task_id, state in states
+        ]
+        self.monkeypatch.setattr(DagRun, "get_task_instances", lambda _: instances)
+        note_run({"dag_run": self.dag_run})  # type: ignore[typeddict-item]
+        return self.note()
+
+    def note(self, new: str | None = None) -> str:
+        """Return the run's note after a person has written this one."""
+        with create_session() as session:
+            stored = session.scalar(select(DagRun).where(DagRun.run_id == RUN_ID))
+            if new:
+                stored.note = new
+            return str(stored.note)
+
+
+@pytest.fixture
+def run(_metadata_database: None, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    with create_session() as session:
+        dag_run = DagRun(dag_id="dag", run_id=RUN_ID, run_type="manual", execution_date=datetime.now(UTC))
+        session.add(dag_run)
+    yield Run(dag_run, monkeypatch)
+    with create_session() as session:
+        session.delete(session.scalar(select(DagRun).where(DagRun.run_id == RUN_ID)))
+
+
+def put_report(pipeline: Pipeline, **changes: Any) -> None:
+    body = json.dumps(REPORT | changes)
+    pipeline.s3.put_object(
+        Bucket=pipeline.config.archive_bucket, Key=report_key(run_key_of(RUN_ID)), Body=body
+    )
+
+
+def test_note_says_what_the_run_did_and_where_to_look(pipeline: Pipeline, run: Run) -> None:
+    put_report(pipeline)
+    bucket, run_key = f"{pipeline.endpoint_url}/{pipeline.config.archive_bucket}", run_key_of(RUN_ID)
+
+    *lines, quarantine, whole_report = run.end().split("\n\n")
+
+    assert lines == [
+        HEADING,
+        "Files: 5 = 4 archived + 1 quarantined",
+        "Rows: 33,320 = 33,200 valid + 120 rejected (empty user_id 70, invalid listen_time 50)",
+        "Valid rows: 32,962 new + 238 repeated",
+        "Days: 2 (2024-06-25 to 2024-06-26), 20,010 listens; KPI items: 230 written, 1 deleted",
+    ]
+    assert whole_report.startswith(f"[The whole report]({bucket}/runs/{run_key}/report.json?")
+    assert quarantine.startswith(
+        f"[Quarantined files and rows]({bucket}?list-type=2&prefix=quarantine%2F{run_key}%2F"
+    )
+
+
+WARNED = {"name": "old_days", "value": 1, "limit": 0, "verdict": "warned", "message": "1 days are old"}
+
+
+def test_note_has_the_checks_that_did_not_simply_pass(pipeline: Pipeline, run: Run) -> None:
+    put_report(pipeline, checks=[WARNED, WARNED | {"verdict": "passed", "message": ""}])
+
+    assert run.end().split("\n\n")[:3] == [
+        HEADING,
+        "Check warned: `1 days are old`",
+        "Files: 5 = 4 archived + 1 quarantined",
+    ]
+
+
+def test_note_of_a_run_that_a_check_stopped_says_which(pipeline: Pipeline, run: Run) -> None:
+    checks = json.dumps([WARNED | {"verdict": "stopped", "message": "The songs catalog shrank"}])
+    key = f"runs/{run_key_of(RUN_ID)}/stopped.json"
+    pipeline.s3.put_object(Bucket=pipeline.config.archive_bucket, Key=key, Body=checks)
+
+    note = run.end("move_files_to_intermediate_bucket")
+
+    assert "Check stopped: `The songs catalog shrank`" in note
+
+
+@pytest.mark.scenarios(63)
+def test_note_of_a_complete_run_that_is_repeated_names_the_files_that_wait(
+    pipeline: Pipeline, run: Run
+) -> None:
+    put_report(pipeline, completed_at="2024-06-26T00:00:00+00:00", ignored_keys=["streams/notes.txt"])
+    pipeline.upload("streams/new.csv", "")
+    run.listed_at = datetime(2024, 6, 27, tzinfo=UTC)
+
+    note = run.end()
+
+    assert "The run was complete before it was cleared or repeated, so nothing was done again." in note
+    assert "1 new file waits in streams/ (`streams/new.csv`), which this run did not take" in note
+    assert "neither in .csv nor in .csv.gz: `streams/notes.txt`." in note
+
+
+def test_note_of_days_that_were_computed_again_speaks_of_no_files(pipeline: Pipeline, run: Run) -> None:
+    none = dict.fromkeys(REPORT["totals"], 0) | {"rejected_by_reason": {}}
+    put_report(pipeline, reprocess_dates=["2024-06-25"], totals=none, days={"2024-06-25": {"total": 7}})
+
+    note = run.end()
+
+    assert "Days recomputed from the history, without new files." in note
+    assert "Days: 1 (2024-06-25), 7 listens" in note
+    assert "Files" not in note
+    assert "quarantine" not in note
+
+
+def test_note_of_a_red_run_names_its_tasks_once_and_the_remedy(run: Run) -> None:
+    note = run.end("extract_and_combine_streams", "extract_and_combine_streams")
+
+    assert (
+        "Failed tasks: extract_and_combine_streams. The end of the task's log says why and what to do" in note
+    )
+
+
+def test_note_of_a_failed_run_begins_with_the_reason_and_what_to_do(pipeline: Pipeline, run: Run) -> None:
+    record_ending(RUN_ID, "trigger_glue_job", FAILED, "Two\nlines `of` it", "Do this.")
+
+    heading, why, next_step, failed = run.end("trigger_glue_job").split("\n\n")
+
+    assert (heading, why, next_step) == (HEADING, "Failed: `Two lines 'of' it`", "Next: Do this.")
+    assert failed.startswith("Failed tasks: trigger_glue_job.")
+
+
+def test_note_has_no_reason_of_a_task_that_succeeded_when_it_was_cleared(
+    pipeline: Pipeline, run: Run
+) -> None:
+    record_ending(RUN_ID, "list_stream_files", FAILED, "old", "Do this.")
+
+    assert "old" not in run.end("trigger_glue_job")
+    assert "old" not in run.end()
+
+
+def test_note_of_a_red_run_with_a_report_has_both(pipeline: Pipeline, run: Run) -> None:
+    put_report(pipeline, status="no_valid_rows", days={})
+
+    note = run.end("move_files_to_intermediate_bucket")
+
+    assert "Failed tasks: move_files_to_intermediate_bucket." in note
+    assert "no row was valid, so the files are in quarantine" in note
+    assert "before the KPIs are stored" not in note
+    assert "Rows: 33,320" in note
+    assert "Quarantined files and rows" in note
+
+
+def test_note_of_a_skipped_run_says_that_there_was_nothing_to_do(run: Run) -> None:
+    assert run.end() == (
+        f"{HEADING}\n\nNothing to do: no stream file came in time. The next run takes what comes."
+    )
+
+
+def test_note_of_a_person_stays(run: Run) -> None:
+    run.note("We looked at this one.")
+
+    assert run.end() == "We looked at this one."
+
+
+def test_note_follows_the_run_that_is_cleared(pipeline: Pipeline, run: Run) -> None:
+    assert "Failed tasks: trigger_glue_job" in run.end("trigger_glue_job")
+    put_report(pipeline)
+
+    assert "Failed" not in run.end()
+
+
+def test_report_that_cannot_be_read_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARCHIVE_BUCKET_NAME", "no-such-bucket")
+
+    note = run.end()
+
+    assert note.startswith(f"{HEADING}\n\nThe run report could not be read: ")
+    assert "NoSuchBucket" in note
+
+
+def test_note_fits_into_airflows_database_and_cuts_no_link() -> None:
+    failed = [f"task_{number}" for number in range(90)]
+    links = [f"[one](http://{'x' * 80})", f"[two](http://{'y' * 700})"]
+
+    note = run_note(REPORT, failed[:30], links)
+
+    assert len(note) <= MAX_NOTE
+    assert note.endswith(links[0])
+    assert len(run_note(REPORT, failed * 3, links)) == MAX_NOTE

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from include.commands import scheduler
+from include.commands.__main__ import main
+from include.commands.environment import ROOT
+from include.commands.errors import UserError
+from include.commands.services import Service, recorded_services
+
+
+def _start_sleeping(name: str, tmp_path: Path) -> Service:
+    (tmp_path / "sleeper.py").write_text("import time; time.sleep(600)")
+    service = Service(name)
+    service.start("sleeper", [], os.environ | {"PYTHONPATH": str(tmp_path)})
+    return service
+
+
+def test_run_on_a_wrong_folder_fails_before_anything_starts(
+    local_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(tmp_path)]) == 1
+
+    assert f"The folder {tmp_path} has no streams/, songs/, users/." in capfd.readouterr().err
+    assert recorded_services() == []
+
+
+@pytest.mark.parametrize(
+    ("command", "options"), [("run", []), ("up", ["--web-port", "1"])], ids=["run", "up"]
+)
+def test_taken_port_of_local_aws_is_named_with_the_remedy(
+    command: str, options: list[str], local_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert main([command, "--aws-port", str(port), *options]) == 1
+
+    message = capfd.readouterr().err
+    assert f"Port {port}, which local AWS needs, is taken" in message
+    assert f"make {command} AWS_PORT={port + 1}" in message
+    assert recorded_services() == []
+
+
+def test_taken_port_of_the_webserver_is_named_before_anything_starts(
+    local_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert main(["up", "--web-port", str(port)]) == 1
+
+    assert f"make up WEB_PORT={port + 1}" in capfd.readouterr().err
+    assert recorded_services() == []
+
+
+def test_one_port_for_two_servers_is_refused(local_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["up", "--aws-port", "8083", "--web-port", "8083"]) == 1
+
+    assert "cannot both use port 8083" in capfd.readouterr().err
+
+
+def test_taken_port_of_the_dashboard_is_named_before_anything_starts(
+    local_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert main(["dashboard", "--aws-port", "5999", "--dashboard-port", str(port)]) == 1
+
+    message = capfd.readouterr().err
+    assert f"Port {port}, which the dashboard needs, is taken" in message
+    assert f"make dashboard AWS_PORT=5999 DASHBOARD_PORT={port + 1}" in message
+    assert recorded_services() == []
+
+
+def test_dashboard_again_says_where_it_is_up(
+    local_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service = _start_sleeping("dashboard_8599_on_aws_5999", tmp_path)
+
+    assert main(["dashboard", "--aws-port", "5999", "--dashboard-port", "8599"]) == 0
+
+    assert "http://localhost:8599" in capfd.readouterr().out
+    assert service.process() is not None
+
+
+def test_up_leaves_the_dashboard_running(local_dir: Path, tmp_path: Path, console: Console) -> None:
+    left_over, dashboard = (
+        _start_sleeping(name, tmp_path) for name in ("triggerer", "dashboard_8599_on_aws_5999")
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(UserError, match="is taken"):
+        scheduler.up(5999, listener.getsockname()[1], console)
+
+    assert left_over.process() is None
+    assert dashboard.process() is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["", ""], "DATES must name the days"),
+        ([" , "], "DATES must name the days"),
+        (["2024-06-25,yesterday"], "DATES has 'yesterday'"),
+        (["2024-02-30"], "DATES has '2024-02-30'"),
+        (["20240625"], "DATES has '20240625'"),
+        (["2024-06-25", "/no/such/folder"], "DATA=/no/such/folder is not a folder"),
+        (["2024-06-25"], "Local AWS is not running on port 5999, so there is no data"),
+    ],
+)
+def test_reprocess_fails_before_anything_starts(
+    arguments: list[str], message: str, local_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reprocess", "--aws-port", "5999", "--", *arguments]) == 1
+
+    assert message in capfd.readouterr().err
+    assert recorded_services() == []
+
+
+@pytest.mark.parametrize("run_key", ["", "some-run"])
+def test_redrive_without_local_aws_says_what_to_do_first(
+    run_key: str, local_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["redrive", "--aws-port", "5999", "--", run_key]) == 1
+
+    assert "First: make run AWS_PORT=5999" in capfd.readouterr().err
+    assert recorded_services() == []
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "65536", "-1"])
+def test_value_that_is_not_a_port_is_refused(port: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", f"--aws-port={port}"])
+
+    assert f"'{port}' is not a port" in capfd.readouterr().err
+
+
+def test_up_again_says_where_it_is_up(local_dir: Path, tmp_path: Path, console: Console) -> None:
+    for name in ("scheduler", "triggerer", "webserver_8123"):
+        _start_sleeping(name, tmp_path)
+
+    assert scheduler.up(5555, 8083, console) == 0
+
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Airflow is up already." in text
+    assert "http://localhost:8123" in text
+    assert all(service.process() for service in recorded_services())
+
+
+def test_down_stops_everything_and_says_what_is_gone(
+    local_dir: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    airflow_home = tmp_path / "airflow"
+    airflow_home.mkdir()
+    monkeypatch.setattr(scheduler, "AIRFLOW_HOME", airflow_home)
+    services = [_start_sleeping(name, tmp_path) for name in ("scheduler", "local_aws_5555")]
+
+    assert scheduler.down(console) == 0
+
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert sorted(lines[:2]) == ["Stopped local_aws_5555", "Stopped scheduler"]
+    assert "they are gone" in lines[2]
+    assert not any(service.process() for service in services)
+    assert not airflow_home.exists()
+
+
+def test_down_twice_says_that_nothing_was_running(local_dir: Path, tmp_path: Path, console: Console) -> None:
+    _start_sleeping("scheduler", tmp_path)
+    scheduler.down(console)
+
+    assert scheduler.down(console) == 0
+
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "Stopped scheduler",
+        "Nothing was running.",
+    ]
+
+
+def test_simple_errors_and_down_come_without_airflow(tmp_path: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from include.commands import services
+from include.commands.__main__ import main
+
+services.LOCAL_DIR = Path(sys.argv[1])
+main(["run", "/no/such/folder"])
+main(["reprocess", "no day"])
+main(["redrive", "some-run"])
+main(["down"])
+print(sorted({"airflow", "boto3", "moto", "pandas"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert done.stdout.splitlines() == ["Nothing was running.", "[]"], done.stderr

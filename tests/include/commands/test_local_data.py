@@ -1,0 +1,147 @@
+"""The commands for data that local AWS already holds, each in its own process as make starts it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from socket import create_server
+from typing import Any
+
+import pytest
+
+from include.commands import services
+from include.commands.environment import ROOT, aws_environment, endpoint_url
+from include.commands.local_aws import ensure_running
+from include.commands.terminal import open_console
+from include.local_aws.provision import provision
+from local_aws_support import connect
+
+RUN_KEY = "manual_2024-06-25-abcd1234"
+PROGRAM = """
+import sys
+from pathlib import Path
+from include.commands import environment
+
+environment.LOCAL_DIR = Path(sys.argv[1])
+from include.commands.__main__ import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@dataclass
+class LocalAws:
+    """A local AWS with the pipeline's buckets, as `make run` starts it."""
+
+    port: int
+    local_dir: Path
+    names: dict[str, str]
+    s3: Any
+
+    def put(self, bucket: str, key: str, text: str) -> None:
+        self.s3.put_object(Bucket=self.names[f"{bucket}_BUCKET_NAME"], Key=key, Body=text.encode())
+
+    def source(self) -> dict[str, str]:
+        bucket = self.names["SOURCE_BUCKET_NAME"]
+        keys = [entry["Key"] for entry in self.s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
+        return {key: self.s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode() for key in keys}
+
+    def call(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        options = ["--aws-port", str(self.port), "--", *arguments]
+        return subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(self.local_dir), command, *options],
+            cwd=ROOT,
+            env=os.environ | {"AWS_ENDPOINT_URL": "https://somewhere.invalid", "AWS_PROFILE": "of-the-user"},
+            capture_output=True,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
+    local_dir = tmp_path_factory.mktemp("local")
+    with create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services, "LOCAL_DIR", local_dir)
+        patch.setattr(services, "LOGS_DIR", local_dir / "logs")
+        try:
+            ensure_running(port, aws_environment(os.environ, port), "run", open_console())
+            yield port, local_dir
+        finally:
+            services.stop(services.recorded_services())
+
+
+@pytest.fixture
+def local(started: tuple[int, Path]) -> Iterator[LocalAws]:
+    """Local AWS; objects that a test puts there are deleted afterwards."""
+    port, local_dir = started
+    s3 = connect("s3", endpoint_url(port))
+    names = provision(endpoint_url(port))
+    yield LocalAws(port, local_dir, names, s3)
+    for bucket in (names["SOURCE_BUCKET_NAME"], names["ARCHIVE_BUCKET_NAME"]):
+        listed = s3.list_object_versions(Bucket=bucket)
+        for version in listed.get("Versions", []) + listed.get("DeleteMarkers", []):
+            s3.delete_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
+
+
+def test_redrive_lists_fetches_puts_back_and_says_how_to_go_on(local: LocalAws) -> None:
+    assert "Nothing is in quarantine." in local.call("redrive").stdout
+    local.put("ARCHIVE", f"quarantine/{RUN_KEY}/bad__1.csv", "user,track,time\n")
+    local.put(
+        "ARCHIVE", f"quarantine/{RUN_KEY}/bad__1.csv.reason.json", '{"reason": "missing column user_id"}'
+    )
+
+    listed = local.call("redrive").stdout
+    assert f"make redrive RUN={RUN_KEY} AWS_PORT={local.port}   1 in quarantine, 0 put back" in listed
+
+    folder = local.local_dir / "quarantine" / RUN_KEY
+    fetched = local.call("redrive", RUN_KEY).stdout
+    assert "bad__1.csv: missing column user_id" in fetched
+    assert f"Fetched into {folder}." in fetched
+
+    (folder / "bad__1.csv").write_text("user_id,track_id,listen_time\n")
+    put_back = local.call("redrive", RUN_KEY).stdout
+    assert f"put back as s3://music-streaming-source/streams/redriven/{RUN_KEY}/bad__1.csv" in put_back
+    assert f"make run AWS_PORT={local.port} takes the corrected files" in put_back
+    assert local.source() == {f"streams/redriven/{RUN_KEY}/bad__1.csv": "user_id,track_id,listen_time\n"}
+    assert "1 in quarantine, 1 put back" in local.call("redrive").stdout
+
+
+def test_redrive_of_an_unknown_run_is_an_error_that_names_the_known(local: LocalAws) -> None:
+    local.put("ARCHIVE", f"quarantine/{RUN_KEY}/bad__1.csv", "user,track,time\n")
+
+    done = local.call("redrive", "../services")
+
+    assert done.returncode == 1
+    assert (
+        "Error: Nothing of a run '../services' is in s3://music-streaming-archive/quarantine/" in done.stderr
+    )
+    assert done.stderr.rstrip().endswith(RUN_KEY)
+
+
+def test_reprocess_before_any_run_says_what_to_do_first(
+    local: LocalAws, make_folder: Callable[..., Path]
+) -> None:
+    done = local.call("reprocess", "2024-06-25", str(make_folder("songs/songs.csv")))
+
+    assert done.returncode == 1
+    assert f"First: make run AWS_PORT={local.port}" in done.stderr
+    assert local.source() == {}
+
+
+def test_reprocess_of_a_day_without_listens_uploads_nothing(
+    local: LocalAws, make_folder: Callable[..., Path]
+) -> None:
+    for day in ("2024-06-25", "2024-06-27"):
+        local.put("ARCHIVE", f"listens/listen_date={day}/x__part-0.parquet", "")
+
+    done = local.call("reprocess", "2024-06-25,2024-06-26", str(make_folder("songs/songs.csv")))
+
+    assert done.returncode == 1
+    assert "There are no listens of 2024-06-26, so there is nothing to reprocess." in done.stderr
+    assert "Listens are of 2024-06-25 to 2024-06-27." in done.stderr
+    assert local.source() == {}
