@@ -64,7 +64,9 @@ def run_dag(conf: Mapping[str, Any], aws_port: int, resources: Mapping[str, str]
     console.print(Text(f"Airflow runs the DAG; its log is {log}"), soft_wrap=True)
     with tempfile.TemporaryDirectory(dir=LOCAL_DIR, prefix="airflow-run-") as home:
         replace_environment(
-            airflow_environment(os.environ, aws_port, resources, Path(home)) | {"SENSOR_TIMEOUT_MINUTES": "0"}
+            airflow_environment(os.environ, aws_port, resources, Path(home))
+            # The shell's values may be meant for a scheduler.
+            | {"SENSOR_TIMEOUT_MINUTES": "0", "PIPELINE_SCHEDULE": ""}
         )
         outcome = _run_with_progress(conf, log, console)
         # Airflow's logging is set up by now, so the AWS clients' messages go to the log as well.

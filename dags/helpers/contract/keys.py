@@ -13,6 +13,8 @@ QUARANTINE_PREFIX = "quarantine/"
 # An S3 key has at most 1,024 bytes. The longest prefix, quarantine/<run_key>/ with a run key of 92 bytes,
 # takes 104 of them. The longest suffix, .redriven.json of include/redrive.py, takes 14.
 MAX_NAME_BYTES = 900
+# Archive key of the files that the last run left in the source: key -> time of the last modification.
+LEFT_KEY = f"{RUNS_PREFIX}left.json"
 
 
 def run_key_of(dag_run_id: str) -> str:
