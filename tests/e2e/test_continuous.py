@@ -41,15 +41,16 @@ def test_run_follows_a_run_and_waits_for_the_next_file(
 ) -> None:
     deployment.upload_all({**data.catalogs(), "streams/a.csv": data.stream_file(data.listens(1, 50))})
     services = start(deployment)
-    services.wait_until(
-        lambda: services.rows(SENSORS) == [("success",), ("up_for_reschedule",)], "the second run to wait"
-    )
+    # Separate waits, each with its own time limit.
+    services.wait_until(lambda: services.rows(RUNS)[:1] == [("success",)], "the end of the first run")
+    waits = [("success",), ("up_for_reschedule",)]
+    services.wait_until(lambda: services.rows(SENSORS) == waits, "the second run to wait")
 
     deployment.upload("streams/b.csv", data.stream_file(data.listens(2, 50)))
-    services.wait_until(
-        lambda: services.rows(SENSORS) == [("success",), ("success",), ("up_for_reschedule",)],
-        "the third run to wait",
-    )
+    services.wait_until(lambda: services.rows(SENSORS)[:2] == [("success",)] * 2, "the end of its wait")
+    services.wait_until(lambda: services.rows(RUNS)[:2] == [("success",)] * 2, "the end of the second run")
+    waits.insert(0, ("success",))
+    services.wait_until(lambda: services.rows(SENSORS) == waits, "the third run to wait")
 
     assert services.rows(RUNS) == [("success",), ("success",), ("running",)]
     assert_consistent(deployment.resources, deployment.delivered)
