@@ -194,7 +194,7 @@ def music_streaming_pipeline() -> None:
     chosen = choose_input()
     # Without a prefix, task ids are independent of their group, in logs, alerts and commands.
     with TaskGroup(
-        "new_files", prefix_group_id=False, tooltip="Check the delivered files, hand them to Glue"
+        "check_new_files", prefix_group_id=False, tooltip="Check the delivered files, hand them to Glue"
     ):
         sensed = StreamingDataSensor(
             task_id="sense_streaming_data",
@@ -208,10 +208,12 @@ def music_streaming_pipeline() -> None:
         combined = extract_and_combine_streams.expand(part=parts)
         validated = validate_csv_files.expand(combined=combined)
         moved = move_files_to_intermediate_bucket(validated)
-    with TaskGroup("days_again", prefix_group_id=False, tooltip="Reprocess days of the history"):
+    with TaskGroup("reprocess_days", prefix_group_id=False, tooltip="Reprocess days of the history"):
         reprocessing = prepare_reprocessing()
     with TaskGroup(
-        "kpis", prefix_group_id=False, tooltip="Compute the KPIs with Glue, store them in DynamoDB"
+        "compute_and_store_kpis",
+        prefix_group_id=False,
+        tooltip="Run the Glue job, write to DynamoDB",
     ):
         computed = GlueKpiJobOperator(
             task_id="trigger_glue_job",
@@ -242,7 +244,9 @@ def music_streaming_pipeline() -> None:
         )
         stored = store_kpis_in_dynamodb()
     with TaskGroup(
-        "finish", prefix_group_id=False, tooltip="Archive or quarantine the files, report, clean up"
+        "archive_and_clean_up",
+        prefix_group_id=False,
+        tooltip="Move the source files, write the report",
     ):
         archived = ArchiveStreamsDataOperator(
             task_id="archive_streams_data",
