@@ -21,8 +21,8 @@ variables; `.env.example` explains them.
 A day is always computed from all its accepted listens. Files are archived only after the KPIs are stored. Any
 task may be retried or cleared at any time. A run whose report exists is complete and changes nothing more.
 
-**In this UI.** A run's note summarizes the run, with links to its report and its quarantine;
-`archive_streams_data` links to the report, `trigger_glue_job` to the Glue run in AWS's console.
+**In this UI.** A run's note summarizes the run. Note and `archive_streams_data` link to the run in the
+dashboard (DASHBOARD_URL) or to its report in AWS's console, `trigger_glue_job` to the Glue run there.
 
 **When a task fails**, the end of its log names the cause and the next step. Nothing is archived before the
 KPIs are stored, so the source files are still there. Fix the cause, then clear the task *and its downstream
@@ -256,7 +256,7 @@ def music_streaming_pipeline() -> None:
         deleted = delete_files_from_intermediate_bucket(stored)
 
     chosen >> Label("new files") >> sensed >> parts
-    chosen >> Label("reprocess_dates") >> reprocessing
+    chosen >> Label("dates") >> reprocessing
     [moved, reprocessing] >> computed >> stored >> archived >> deleted
 
 

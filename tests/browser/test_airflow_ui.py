@@ -168,7 +168,7 @@ def test_graph_shows_groups_and_labels(
         "compute_and_store_kpis",
         "archive_and_clean_up",
         "new files",
-        "reprocess_dates",
+        "dates",
     ):
         expect(graph.get_by_text(text, exact=True).first).to_be_visible()
     keep_screenshot(page, "airflow-graph")

@@ -135,7 +135,7 @@ class TestDag:
             "archive_and_clean_up": {"archive_streams_data", "delete_files_from_intermediate_bucket"},
         }
         labels = {task_id: info["label"] for task_id, info in dag.edge_info["choose_input"].items()}
-        assert labels == {"sense_streaming_data": "new files", "prepare_reprocessing": "reprocess_dates"}
+        assert labels == {"sense_streaming_data": "new files", "prepare_reprocessing": "dates"}
 
     def test_end_of_a_run_is_noted_on_it(self, dag: DAG) -> None:
         assert (dag.on_success_callback, dag.on_failure_callback) == (note_run, note_run)

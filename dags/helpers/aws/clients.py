@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MAX_CONNECTIONS = 16
-# For each client Airflow logs two lines about the connection, always the same. The Glue hook's upload warns that
-# nothing reads data lineage. These lines would hide what the task says.
+# For each client Airflow logs two lines about the connection, always the same. The upload of the Glue script
+# warns that nothing reads data lineage. These lines would hide what the task says.
 LOG_LEVELS = {
     "airflow.hooks.base": logging.WARNING,
     "airflow.providers.amazon.aws.utils.connection_wrapper": logging.WARNING,
