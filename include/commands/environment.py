@@ -133,6 +133,8 @@ def scheduler_environment(inherited: Mapping[str, str], web_port: int) -> dict[s
         "AIRFLOW__WEBSERVER__WEB_SERVER_PORT": str(web_port),
         "AIRFLOW__WEBSERVER__BASE_URL": f"http://localhost:{web_port}",
         "AIRFLOW__WEBSERVER__WORKERS": "1",
+        # On a busy machine the one worker may need minutes; by default the webserver then ends itself.
+        "AIRFLOW__WEBSERVER__WEB_SERVER_MASTER_TIMEOUT": "600",
         # Browsers open connections in advance. The default worker would wait for minutes on an unused one.
         "AIRFLOW__WEBSERVER__WORKER_CLASS": "gthread",
     }
