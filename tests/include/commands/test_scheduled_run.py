@@ -1,4 +1,4 @@
-"""Runs under the Airflow of `make up`; tests/browser has one of a real Airflow."""
+"""Runs under the Airflow of `make up`, whose REST API is a stand-in here."""
 
 from __future__ import annotations
 
