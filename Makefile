@@ -12,7 +12,8 @@ override DATA := $(value DATA)
 override DATES := $(value DATES)
 override RUN := $(value RUN)
 override REMOVE := $(value REMOVE)
-export DATA DATES RUN REMOVE GIVEN_SETTINGS
+override QUERY := $(value QUERY)
+export DATA DATES RUN REMOVE QUERY GIVEN_SETTINGS
 
 # Packages of another environment must not mix with the locked ones.
 unexport PYTHONPATH PYTHONHOME
@@ -32,7 +33,7 @@ SEED ?= 1
 # Each process has its own local AWS, Airflow and Spark. More processes would cost memory and save little time.
 IN_PARALLEL = -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help run reprocess redrive up dashboard down doctor smoke test test-faults test-browser test-s3a test-airflow3 \
+.PHONY: help run reprocess redrive up dashboard down doctor sql smoke test test-faults test-browser test-s3a test-airflow3 \
 	test-containers bench lint fix lock clean
 
 help: ## List the commands
@@ -62,6 +63,9 @@ down: ## Stop everything that run, up and dashboard started
 
 doctor: $(INSTALLED) ## Check the settings, AWS resources and rights of .env, or of local AWS
 	@.venv/bin/python -m include.doctor --aws-port '$(AWS_PORT)'
+
+sql: $(INSTALLED) ## Ask the archive by SQL, with DuckDB: make sql [QUERY='SELECT ...' [FORMAT=csv]]
+	@.venv/bin/python -m include.sql --aws-port '$(AWS_PORT)' $(if $(FORMAT),--format '$(FORMAT)') -- "$$QUERY"
 
 smoke: $(INSTALLED) ## Prove on your AWS account what local AWS cannot; asks first, removes everything [REMOVE=suffix]
 	@.venv/bin/python -m include.smoke $(if $(REMOVE),--remove "$$REMOVE")
