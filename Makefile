@@ -12,7 +12,10 @@ override DATA := $(value DATA)
 override DATES := $(value DATES)
 override RUN := $(value RUN)
 override REMOVE := $(value REMOVE)
-export DATA DATES RUN REMOVE GIVEN_SETTINGS
+# The shell has a USER of its own.
+override USERS_TO_FORGET := $(if $(filter command,$(firstword $(origin USER))),$(value USER))
+override FILE := $(value FILE)
+export DATA DATES RUN REMOVE USERS_TO_FORGET FILE GIVEN_SETTINGS
 
 # Packages of another environment must not mix with the locked ones.
 unexport PYTHONPATH PYTHONHOME
@@ -32,7 +35,7 @@ SEED ?= 1
 # Each process has its own local AWS, Airflow and Spark. More processes would cost memory and save little time.
 IN_PARALLEL = -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help run reprocess redrive up dashboard down doctor smoke test test-faults test-browser test-s3a test-airflow3 \
+.PHONY: help run reprocess redrive forget up dashboard down doctor smoke test test-faults test-browser test-s3a test-airflow3 \
 	test-containers bench lint fix lock clean
 
 help: ## List the commands
@@ -49,6 +52,9 @@ reprocess: $(INSTALLED) ## Reprocess days with the current catalogs: make reproc
 
 redrive: $(INSTALLED) ## Fetch a run's quarantined data, then redeliver the corrected files: make redrive [RUN=run_key]
 	@$(COMMAND) redrive --aws-port '$(AWS_PORT)' -- "$$RUN"
+
+forget: $(INSTALLED) ## Remove users from every copy, and reprocess their days: make forget USER=id,id [FILE=ids.txt] [YES=yes]
+	@$(COMMAND) forget --aws-port '$(AWS_PORT)' $(if $(YES),--yes) -- "$$USERS_TO_FORGET" "$$FILE"
 
 up: $(INSTALLED) ## Start the pipeline with a scheduler and Airflow's UI, on WEB_PORT
 	@$(COMMAND) up --aws-port '$(AWS_PORT)' --web-port '$(WEB_PORT)'
@@ -142,7 +148,7 @@ $(INSTALLED) $(AIRFLOW3_INSTALLED) $(DASHBOARD_INSTALLED):
 	@touch $@
 
 # A prerequisite of the commands that run Spark. They also work if Java cannot archive classes.
-run reprocess up test test-faults test-browser bench: $(CLASSES_ARCHIVED)
+run reprocess forget up test test-faults test-browser bench: $(CLASSES_ARCHIVED)
 $(CLASSES_ARCHIVED): $(INSTALLED)
 	@echo "Archiving Spark's classes, so Spark starts faster; this takes half a minute, once"
 	@.venv/bin/python -m include.local_aws.class_archive || \

@@ -147,6 +147,17 @@ class GlueOutputError(ReconciliationError):
     )
 
 
+class UsersForgottenError(ReconciliationError):
+    """Users were forgotten after the run had listed its input, which may still hold them."""
+
+    advice = Advice(
+        "users-were-forgotten-during-the-run",
+        "Once users are no longer being forgotten, trigger a new run: it takes the files that wait in "
+        "streams/.",
+        "The stream files wait in the source, without the forgotten users. Clearing does not help.",
+    )
+
+
 class HandoverError(ReconciliationError):
     """The objects that an earlier task of the run wrote are missing or incomplete."""
 
