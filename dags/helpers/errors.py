@@ -10,6 +10,8 @@ from typing import ClassVar, NamedTuple
 
 from airflow.exceptions import AirflowException, AirflowFailException
 
+from helpers.contract.rejections import FileRejectedError as FileRejectedError
+
 
 class Advice(NamedTuple):
     """The remedy for a failure: the runbook section (its anchor) and the first step.
@@ -183,7 +185,3 @@ class SourceFileVanishedError(ReconciliationError):
         "a-source-file-vanished",
         "Switch on versioning of the source bucket; the file's listens are in the history.",
     )
-
-
-class FileRejectedError(ValueError):
-    """A CSV file is unusable as a whole; the message gives the reason."""

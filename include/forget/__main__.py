@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except (BotoCoreError, ClientError) as error:
         print(
-            f"Error: {error}. The policy in the stack's output ForgetUsersPolicyArn has the rights that this "
-            "needs. Correct that, then give the same command again: it continues where it stopped.",
+            f"Error: {error}. The stack's output FORGET_USERS_POLICY_ARN is a policy with all rights for "
+            "this. Correct that, then give the same command again: it continues where it stopped.",
             file=sys.stderr,
         )
         return 1

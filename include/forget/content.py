@@ -13,7 +13,7 @@ from pyarrow import compute as pc
 from pyarrow import parquet as pq
 
 from helpers.contract.names import STREAM_COLUMNS
-from helpers.errors import FileRejectedError
+from helpers.contract.rejections import FileRejectedError
 from helpers.ingest.csv_quoting import MAX_RECORD_BYTES, split_record
 from helpers.ingest.file_forms import other_format
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from helpers.contract.rejections import FileRejectedError
 from helpers.contract.wording import counted
-from helpers.errors import FileRejectedError
 
 Numbers = npt.NDArray[np.int64]
 

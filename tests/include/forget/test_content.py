@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from include.forget.content import (
     remove_from_parquet,
     require_text,
 )
+from local_aws_support import REPOSITORY
 
 HEADER = "user_id,track_id,listen_time\n"
 OF_OTHER = "u12,t1,2024-06-25 10:00:00\n"
@@ -170,3 +174,15 @@ def test_object_that_is_not_parquet_is_named(tmp_path: Path, body: bytes) -> Non
 
     with pytest.raises(UnsearchableError, match="not Parquet"):
         remove_from_parquet(path, tmp_path / "b", UserIds(["u1"]))
+
+
+def test_forgetting_needs_no_airflow() -> None:
+    """Airflow reads its settings when it is imported; `make forget` sets them later, for reprocessing."""
+    code = "import include.forget.__main__, sys; print('airflow' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'dags'}"}
+
+    process = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+
+    assert process.stdout == "False\n"
