@@ -13,7 +13,10 @@ override DATES := $(value DATES)
 override RUN := $(value RUN)
 override REMOVE := $(value REMOVE)
 override QUERY := $(value QUERY)
-export DATA DATES RUN REMOVE QUERY GIVEN_SETTINGS
+# The shell has a USER of its own.
+override USERS_TO_FORGET := $(if $(filter command,$(firstword $(origin USER))),$(value USER))
+override FILE := $(value FILE)
+export DATA DATES RUN REMOVE QUERY USERS_TO_FORGET FILE GIVEN_SETTINGS
 
 # Packages of another environment must not mix with the locked ones.
 unexport PYTHONPATH PYTHONHOME
@@ -33,8 +36,8 @@ SEED ?= 1
 # Each process has its own local AWS, Airflow and Spark. More processes would cost memory and save little time.
 IN_PARALLEL = -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help run reprocess redrive up dashboard down doctor sql smoke test test-faults test-browser test-s3a test-airflow3 \
-	test-containers bench lint fix lock clean
+.PHONY: help run reprocess redrive forget up dashboard down doctor sql smoke test test-faults test-browser test-s3a \
+	test-airflow3 test-containers bench lint fix lock clean
 
 help: ## List the commands
 	@echo 'make COMMAND, where COMMAND is:'
@@ -50,6 +53,9 @@ reprocess: $(INSTALLED) ## Reprocess days with the current catalogs: make reproc
 
 redrive: $(INSTALLED) ## Fetch a run's quarantined data, then redeliver the corrected files: make redrive [RUN=run_key]
 	@$(COMMAND) redrive --aws-port '$(AWS_PORT)' -- "$$RUN"
+
+forget: $(INSTALLED) ## Remove users from every copy, and reprocess their days: make forget USER=id,id [FILE=ids.txt] [YES=yes]
+	@$(COMMAND) forget --aws-port '$(AWS_PORT)' $(if $(YES),--yes) -- "$$USERS_TO_FORGET" "$$FILE"
 
 up: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Start the pipeline with a scheduler, Airflow's UI (WEB_PORT) and the dashboard
 	@$(COMMAND) up --aws-port '$(AWS_PORT)' --web-port '$(WEB_PORT)' --dashboard-port '$(DASHBOARD_PORT)'
@@ -146,7 +152,7 @@ $(INSTALLED) $(AIRFLOW3_INSTALLED) $(DASHBOARD_INSTALLED):
 	@touch $@
 
 # A prerequisite of the commands that run Spark. They also work if Java cannot archive classes.
-run reprocess up test test-faults test-browser bench: $(CLASSES_ARCHIVED)
+run reprocess forget up test test-faults test-browser bench: $(CLASSES_ARCHIVED)
 $(CLASSES_ARCHIVED): $(INSTALLED)
 	@echo "Archiving Spark's classes, so Spark starts faster; this takes half a minute, once"
 	@.venv/bin/python -m include.local_aws.class_archive || \
