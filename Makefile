@@ -12,7 +12,11 @@ override DATA := $(value DATA)
 override DATES := $(value DATES)
 override RUN := $(value RUN)
 override REMOVE := $(value REMOVE)
-export DATA DATES RUN REMOVE GIVEN_SETTINGS
+override QUERY := $(value QUERY)
+# The shell has a USER of its own.
+override USERS_TO_FORGET := $(if $(filter command,$(firstword $(origin USER))),$(value USER))
+override FILE := $(value FILE)
+export DATA DATES RUN REMOVE QUERY USERS_TO_FORGET FILE GIVEN_SETTINGS
 
 # Packages of another environment must not mix with the locked ones.
 unexport PYTHONPATH PYTHONHOME
@@ -32,8 +36,8 @@ SEED ?= 1
 # Each process has its own local AWS, Airflow and Spark. More processes would cost memory and save little time.
 IN_PARALLEL = -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help run reprocess redrive up dashboard down doctor smoke test test-faults test-browser test-s3a test-airflow3 \
-	test-containers bench lint fix lock clean
+.PHONY: help run reprocess redrive forget up dashboard down doctor sql smoke test test-faults test-browser test-s3a \
+	test-airflow3 test-containers bench lint fix lock clean
 
 help: ## List the commands
 	@echo 'make COMMAND, where COMMAND is:'
@@ -50,8 +54,11 @@ reprocess: $(INSTALLED) ## Reprocess days with the current catalogs: make reproc
 redrive: $(INSTALLED) ## Fetch a run's quarantined data, then redeliver the corrected files: make redrive [RUN=run_key]
 	@$(COMMAND) redrive --aws-port '$(AWS_PORT)' -- "$$RUN"
 
-up: $(INSTALLED) ## Start the pipeline with a scheduler and Airflow's UI, on WEB_PORT
-	@$(COMMAND) up --aws-port '$(AWS_PORT)' --web-port '$(WEB_PORT)'
+forget: $(INSTALLED) ## Remove users from every copy, and reprocess their days: make forget USER=id,id [FILE=ids.txt] [YES=yes]
+	@$(COMMAND) forget --aws-port '$(AWS_PORT)' $(if $(YES),--yes) -- "$$USERS_TO_FORGET" "$$FILE"
+
+up: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Start the pipeline with a scheduler, Airflow's UI (WEB_PORT) and the dashboard
+	@$(COMMAND) up --aws-port '$(AWS_PORT)' --web-port '$(WEB_PORT)' --dashboard-port '$(DASHBOARD_PORT)'
 
 dashboard: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Start the dashboard for local AWS, on DASHBOARD_PORT
 	@$(COMMAND) dashboard --aws-port '$(AWS_PORT)' --dashboard-port '$(DASHBOARD_PORT)'
@@ -62,6 +69,9 @@ down: ## Stop everything that run, up and dashboard started
 
 doctor: $(INSTALLED) ## Check the settings, AWS resources and rights of .env, or of local AWS
 	@.venv/bin/python -m include.doctor --aws-port '$(AWS_PORT)'
+
+sql: $(INSTALLED) ## Ask the archive by SQL, with DuckDB: make sql [QUERY='SELECT ...' [FORMAT=csv]]
+	@.venv/bin/python -m include.sql --aws-port '$(AWS_PORT)' $(if $(FORMAT),--format '$(FORMAT)') -- "$$QUERY"
 
 smoke: $(INSTALLED) ## Prove on your AWS account what local AWS cannot; asks first, removes everything [REMOVE=suffix]
 	@.venv/bin/python -m include.smoke $(if $(REMOVE),--remove "$$REMOVE")
@@ -95,7 +105,7 @@ test-containers: $(INSTALLED) ## Test the image and the services of `astro dev s
 	@.venv/bin/python -m pytest tests/containers; status=$$?; \
 		cat .local/test-containers/figures.json 2>/dev/null; exit $$status
 
-bench: $(INSTALLED) ## Measure the parts beside references: make bench [PARTS='ingest glue_job ...'] [SIZES=...] [REPEAT=3]
+bench: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Measure the parts beside references: make bench [PARTS='ingest glue_job ...'] [SIZES=...] [REPEAT=3]
 	@.venv/bin/python -m tests.benchmarks $(PARTS) $(if $(SIZES),--sizes $(SIZES)) $(if $(REPEAT),--repeat $(REPEAT))
 
 lint: $(INSTALLED) ## Check style and types, change nothing
@@ -142,7 +152,7 @@ $(INSTALLED) $(AIRFLOW3_INSTALLED) $(DASHBOARD_INSTALLED):
 	@touch $@
 
 # A prerequisite of the commands that run Spark. They also work if Java cannot archive classes.
-run reprocess up test test-faults test-browser bench: $(CLASSES_ARCHIVED)
+run reprocess forget up test test-faults test-browser bench: $(CLASSES_ARCHIVED)
 $(CLASSES_ARCHIVED): $(INSTALLED)
 	@echo "Archiving Spark's classes, so Spark starts faster; this takes half a minute, once"
 	@.venv/bin/python -m include.local_aws.class_archive || \

@@ -97,11 +97,24 @@ def airflow_settings(home: Path) -> dict[str, str]:
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS_DIR),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS_DIR),
+        "AIRFLOW__CORE__FERNET_KEY": _fernet_key(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     }
+
+
+def _fernet_key(home: Path) -> str:
+    """Return the key with which the Airflow encrypts what it stores; made once, since it must not change."""
+    from cryptography.fernet import Fernet
+
+    file = home / "fernet.key"
+    if not file.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        file.write_bytes(Fernet.generate_key())
+    return file.read_text()
 
 
 def scheduler_environment(inherited: Mapping[str, str], web_port: int) -> dict[str, str]:
@@ -120,6 +133,8 @@ def scheduler_environment(inherited: Mapping[str, str], web_port: int) -> dict[s
         "AIRFLOW__WEBSERVER__WEB_SERVER_PORT": str(web_port),
         "AIRFLOW__WEBSERVER__BASE_URL": f"http://localhost:{web_port}",
         "AIRFLOW__WEBSERVER__WORKERS": "1",
+        # On a busy machine the one worker may need minutes; by default the webserver then ends itself.
+        "AIRFLOW__WEBSERVER__WEB_SERVER_MASTER_TIMEOUT": "600",
         # Browsers open connections in advance. The default worker would wait for minutes on an unused one.
         "AIRFLOW__WEBSERVER__WORKER_CLASS": "gthread",
     }

@@ -10,6 +10,10 @@ from helpers.contract.records import ObjectVersion
 
 RUNS_PREFIX = "runs/"
 QUARANTINE_PREFIX = "quarantine/"
+# Every accepted listen, by day.
+HISTORY_PREFIX = "listens/"
+# Records of the users that were forgotten, see include/forget.
+ERASURES_PREFIX = "erasures/"
 # An S3 key has at most 1,024 bytes. The longest prefix, quarantine/<run_key>/ with a run key of 92 bytes,
 # takes 104 of them. The longest suffix, .redriven.json of include/redrive.py, takes 14.
 MAX_NAME_BYTES = 900
@@ -81,7 +85,22 @@ def part_key(run_key: str, stage: str, part: int, suffix: str) -> str:
 
 def history_prefix(listen_date: str) -> str:
     """Return the archive prefix of the accepted listens of one day."""
-    return f"listens/listen_date={listen_date}/"
+    return f"{HISTORY_PREFIX}listen_date={listen_date}/"
+
+
+def erasure_key(erasure_id: str) -> str:
+    """Return the archive key of the record of an erasure."""
+    return f"{ERASURES_PREFIX}{erasure_id}.json"
+
+
+def kpis_key(listen_date: str) -> str:
+    """Return the archive key of the day's KPI items as Parquet."""
+    return f"kpis/listen_date={listen_date}/items.parquet"
+
+
+def catalog_copy_key(name: str, file: str) -> str:
+    """Return the archive key of a file of the catalog, `songs` or `users`, that the last run used."""
+    return f"catalogs/{name}/{file}"
 
 
 def archive_key(version: ObjectVersion) -> str:

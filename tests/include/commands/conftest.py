@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from include.commands import services
+from include.commands import scheduler, services
 
 
 @pytest.fixture
@@ -23,6 +23,7 @@ def local_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     """A test's own `.local` folder; services that were started in it are stopped afterwards."""
     monkeypatch.setattr(services, "LOCAL_DIR", tmp_path / ".local")
     monkeypatch.setattr(services, "LOGS_DIR", tmp_path / ".local" / "logs")
+    monkeypatch.setattr(scheduler, "AIRFLOW_HOME", tmp_path / ".local" / "airflow")
     yield tmp_path / ".local"
     services.stop(services.recorded_services())
 

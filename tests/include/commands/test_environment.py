@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from botocore.utils import get_environ_proxies
+from cryptography.fernet import Fernet
 
 from include.commands.environment import (
     ROOT,
@@ -126,3 +127,14 @@ def test_webserver_listens_on_this_machine_only() -> None:
     assert environment["AIRFLOW__WEBSERVER__WEB_SERVER_HOST"] == "127.0.0.1"
     assert environment["AIRFLOW__WEBSERVER__WEB_SERVER_PORT"] == "8099"
     assert environment["KEPT"] == "yes"
+
+
+def test_key_of_an_airflow_is_made_once_and_only_its_user_reads_it(tmp_path: Path) -> None:
+    first, other = tmp_path / "first", tmp_path / "other"
+
+    key = airflow_environment({}, 5555, RESOURCES, first)["AIRFLOW__CORE__FERNET_KEY"]
+
+    assert Fernet(key).decrypt(Fernet(key).encrypt(b"secret")) == b"secret"
+    assert airflow_environment({}, 5555, RESOURCES, first)["AIRFLOW__CORE__FERNET_KEY"] == key
+    assert airflow_environment({}, 5555, RESOURCES, other)["AIRFLOW__CORE__FERNET_KEY"] != key
+    assert (first / "fernet.key").stat().st_mode & 0o077 == 0
