@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import date, timedelta
-from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from include.kpis.problems import ReadError
 from include.kpis.reports import Archive
-from include.sql import __main__ as command_line
 from include.sql.__main__ import named_queries
 from include.sql.session import Session
 from local_aws_support import REPOSITORY
@@ -39,11 +39,10 @@ def deployment(make_deployment: Callable[[], Deployment], make_runner: MakeRunne
         ("", "t1", f"{DAYS[0]} 10:00:00"),
     ]
     late = [*data.listens(2, 40, DAYS), ("u1", "t1", "yesterday"), ("u2", "t1", 'a, "b"\nc')]
-    runner = make_runner(made)
     made.upload_all({**data.catalogs(), "streams/web/first.csv": data.stream_file(first)})
-    runner.run()
+    make_runner(made).run()
     made.upload_all({"streams/app/late.csv": data.stream_file(late)})
-    runner.run()
+    make_runner(made).run()
     return made
 
 
@@ -66,6 +65,20 @@ def listens(deployment: Deployment) -> dict[date, set[Any]]:
     """The distinct accepted listens by day, read from the archived CSV files."""
     observed = observe(deployment.resources)
     return {date.fromisoformat(day): set(found) for day, found in accepted_listens(observed).items()}
+
+
+def run_command(*arguments: str, typed: str = "") -> tuple[str, str]:
+    """Return what `python -m include.sql` prints to its output and its error output."""
+    completed = subprocess.run(
+        [sys.executable, "-m", "include.sql", *arguments],
+        cwd=REPOSITORY,
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return completed.stdout, completed.stderr
 
 
 def rows(session: Session, name: str) -> list[dict[str, Any]]:
@@ -122,9 +135,9 @@ def test_genre_shares_of_a_country_are_its_listens_and_add_up_to_the_kpis(
 
 
 def test_unknown_tracks_are_those_of_no_catalog(session: Session) -> None:
-    [row] = rows(session, "unknown_tracks")
+    unknown = {row["track_id"]: row for row in rows(session, "unknown_tracks")}
 
-    assert row == {
+    assert unknown[UNKNOWN_TRACK] == {
         "track_id": UNKNOWN_TRACK,
         "listens": 1,
         "listeners": 1,
@@ -176,34 +189,27 @@ def test_kpis_differ_from_the_history_by_nothing(session: Session, listens: dict
     ]
 
 
+@pytest.mark.usefixtures("session")
 @pytest.mark.parametrize("form", ["csv", "json"])
-def test_command_prints_csv_and_json(
-    form: str, session: Session, listens: dict[date, set[Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_prints_csv_and_json(form: str, listens: dict[date, set[Any]]) -> None:
     sql = "SELECT listen_date, count(*) AS n, 1.50 AS d FROM listens GROUP BY 1 ORDER BY 1"
 
-    assert command_line.main([sql, "--format", form]) == 0
+    printed, _ = run_command(sql, "--format", form)
 
-    printed = capsys.readouterr().out
     read = json.loads(printed) if form == "json" else list(csv.DictReader(io.StringIO(printed)))
-    assert [(row["listen_date"], int(row["n"]), Decimal(row["d"])) for row in read] == [
-        (day.isoformat(), len(found), Decimal("1.5")) for day, found in sorted(listens.items())
+    assert [(row["listen_date"], int(row["n"]), row["d"]) for row in read] == [
+        (day.isoformat(), len(found), "1.50") for day, found in sorted(listens.items())
     ]
 
 
-def test_shell_takes_statements_over_lines_and_goes_on_after_a_wrong_one(
-    session: Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(
-        "sys.stdin", io.StringIO("SELECT no_such_column FROM songs;\nSELECT count(*) AS n\nFROM songs;\n")
-    )
-    monkeypatch.setattr(command_line._Shell, "use_rawinput", False)
+@pytest.mark.usefixtures("session")
+def test_shell_takes_statements_over_lines_and_continues_after_a_wrong_one() -> None:
+    typed = "SELECT no_such_column FROM songs;\nSELECT count(*) AS n\nFROM songs;\n"
 
-    assert command_line.main(["--format", "json"]) == 0
+    printed, errors = run_command("--format", "json", typed=typed)
 
-    printed = capsys.readouterr()
-    assert '"n": ' in printed.out
-    assert "no_such_column" in printed.err
+    assert '"n": ' in printed
+    assert "no_such_column" in errors
 
 
 @pytest.mark.parametrize("sql", ["SELECT * FROM no_such_table", "SELEC 1"])
