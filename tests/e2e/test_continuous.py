@@ -13,6 +13,9 @@ from tests.e2e.airflow_services import AirflowServices
 from tests.e2e.deployment import Deployment
 from tests.e2e.oracle import assert_consistent
 
+# The services need minutes, so make test-faults runs these tests.
+pytestmark = [pytest.mark.slow, pytest.mark.scenarios()]
+
 RUNS = "SELECT state FROM dag_run ORDER BY id"
 SENSORS = (
     "SELECT task_instance.state FROM task_instance JOIN dag_run ON dag_run.run_id = task_instance.run_id "
