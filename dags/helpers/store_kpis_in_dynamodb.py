@@ -89,7 +89,7 @@ def store_kpis_in_dynamodb(dag_run_id: str, config: PipelineConfig) -> StoredKpi
         stamp = Stamp(
             run_key=run.run_key,
             computed_at=summary["computed_at"],
-            version=versions.pop(day),
+            version=versions[day],
             catalogs_frozen_at=moved["frozen_at"],
         )
         deleted += delete_day(dynamodb, config.kpi_table, day, stamp)

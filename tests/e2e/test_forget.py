@@ -212,7 +212,6 @@ def test_run_from_before_is_refused_and_a_reprocessed_day_equals_the_oracle(
     assert observed.items.keys() == expected.keys()
     assert list(table_problems(observed, deployment.delivered)) == []
     assert list(stamp_problems(observed)) == []
-    assert report["days"][LONELY_DAY]["version"] is None
     assert report["days"][LONELY_DAY]["total"] == 0
     assert days_to_reprocess(resources.s3, resources.dynamodb, places_of(deployment)) == []
 

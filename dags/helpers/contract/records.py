@@ -290,9 +290,9 @@ class RunEnding(TypedDict):
 class Erasure(TypedDict):
     """Users that were forgotten, see include/forget; it says how many, and never which.
 
-    `days` has the number of distinct listens that the history of each day lost, so the pipeline can tell an
-    erasure from a loss. `finished_at` is None until every copy is gone. Until then, `user_ids` lets an
-    interrupted erasure be resumed; the finished record lacks it.
+    `days` has the number of distinct listens that the history of each day lost; the pipeline subtracts it
+    before it looks for a loss. `finished_at` is None until every copy is gone. Until then, `user_ids` makes
+    it possible to resume an interrupted erasure; the finished record lacks it.
     """
 
     erasure_id: str

@@ -1,4 +1,4 @@
-"""What a run must know about users that were forgotten (include/forget) while or before it worked."""
+"""Users that were forgotten (include/forget): refuses earlier runs, and counts the listens a day lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is removed from one object, and that the rest stays as it was."""
+"""Removes users from one object, and leaves the rest as it was."""
 
 from __future__ import annotations
 
