@@ -32,12 +32,12 @@ def dashboard(aws_port: int, port: int, console: Console) -> int:
         return 0
     if port == aws_port:
         raise UserError(f"Local AWS and the dashboard cannot both use port {port}.")
-    remedy = f"make dashboard{local_aws.port_option(aws_port)} DASHBOARD_PORT={port + 1}"
+    remedy = f"make dashboard{local_aws.make_options(aws_port)} DASHBOARD_PORT={port + 1}"
     require_free_port(port, "the dashboard", remedy)
     environment = aws_environment(os.environ, aws_port)
     is_new = local_aws.ensure_running(aws_port, environment, "dashboard", console)
     environment |= local_aws.deploy(aws_port, console)
-    environment[MAKE_OPTIONS_VARIABLE] = local_aws.port_option(aws_port)
+    environment[MAKE_OPTIONS_VARIABLE] = local_aws.make_options(aws_port)
     arguments = [
         "run",
         str(ROOT / "dashboard" / "app.py"),
@@ -56,7 +56,7 @@ def dashboard(aws_port: int, port: int, console: Console) -> int:
         raise
     _show_address(port, console)
     if is_new:
-        console.print(f"Local AWS is new and empty. To fill it: make run{local_aws.port_option(aws_port)}")
+        console.print(f"Local AWS is new and empty. To fill it: make run{local_aws.make_options(aws_port)}")
     return 0
 
 

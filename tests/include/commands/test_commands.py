@@ -11,6 +11,7 @@ from rich.console import Console
 
 from include.commands import scheduler
 from include.commands.__main__ import main
+from include.commands.airflow_version import AIRFLOW, VERSIONS
 from include.commands.environment import ROOT
 from include.commands.errors import UserError
 from include.commands.services import Service, recorded_services
@@ -44,7 +45,7 @@ def test_taken_port_of_local_aws_is_named_with_the_remedy(
 
     message = capfd.readouterr().err
     assert f"Port {port}, which local AWS needs, is taken" in message
-    assert f"make {command} AWS_PORT={port + 1}" in message
+    assert f"make {command} AWS_PORT={port + 1}{AIRFLOW.make_option}" in message
     assert recorded_services() == []
 
 
@@ -55,7 +56,7 @@ def test_taken_port_of_the_webserver_is_named_before_anything_starts(
         port = listener.getsockname()[1]
         assert main(["up", "--web-port", str(port)]) == 1
 
-    assert f"make up WEB_PORT={port + 1}" in capfd.readouterr().err
+    assert f"make up{AIRFLOW.make_option} WEB_PORT={port + 1}" in capfd.readouterr().err
     assert recorded_services() == []
 
 
@@ -74,7 +75,7 @@ def test_taken_port_of_the_dashboard_is_named_before_anything_starts(
 
     message = capfd.readouterr().err
     assert f"Port {port}, which the dashboard needs, is taken" in message
-    assert f"make dashboard AWS_PORT=5999 DASHBOARD_PORT={port + 1}" in message
+    assert f"make dashboard AWS_PORT=5999{AIRFLOW.make_option} DASHBOARD_PORT={port + 1}" in message
     assert recorded_services() == []
 
 
@@ -140,23 +141,40 @@ def test_value_that_is_not_a_port_is_refused(port: str, capfd: pytest.CaptureFix
 
 
 def test_up_again_says_where_it_is_up(local_dir: Path, tmp_path: Path, console: Console) -> None:
-    for name in ("scheduler", "triggerer", "webserver_8123"):
+    for name in (*AIRFLOW.other_services, f"{AIRFLOW.web}_8123"):
         _start_sleeping(name, tmp_path)
 
     assert scheduler.up(5555, 8083, console) == 0
 
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "Airflow is up already." in text
+    assert f"{AIRFLOW.name} is up already." in text
     assert "http://localhost:8123" in text
     assert all(service.process() for service in recorded_services())
+
+
+def test_other_version_of_airflow_keeps_running_and_is_named_with_the_remedy(
+    local_dir: Path, tmp_path: Path, console: Console
+) -> None:
+    (other,) = (version for version in VERSIONS.values() if version is not AIRFLOW)
+    services = [_start_sleeping(name, tmp_path) for name in ("scheduler", f"{other.web}_8123")]
+
+    with pytest.raises(UserError) as refused:
+        scheduler.up(5555, 8083, console)
+
+    assert str(refused.value) == (
+        f"{other.name} is up at http://localhost:8123, and {AIRFLOW.name} cannot run beside it. "
+        f"First: make down (local AWS forgets its data), then: make up{AIRFLOW.make_option}"
+    )
+    assert all(service.process() for service in services)
 
 
 def test_down_stops_everything_and_says_what_is_gone(
     local_dir: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    airflow_home = tmp_path / "airflow"
-    airflow_home.mkdir()
-    monkeypatch.setattr(scheduler, "AIRFLOW_HOME", airflow_home)
+    homes = [tmp_path / "airflow of 2", tmp_path / "airflow of 3"]
+    for version, home in zip(VERSIONS.values(), homes, strict=True):
+        home.mkdir()
+        monkeypatch.setattr(type(version), "home", home)
     services = [_start_sleeping(name, tmp_path) for name in ("scheduler", "local_aws_5555")]
 
     assert scheduler.down(console) == 0
@@ -165,7 +183,7 @@ def test_down_stops_everything_and_says_what_is_gone(
     assert sorted(lines[:2]) == ["Stopped local_aws_5555", "Stopped scheduler"]
     assert "they are gone" in lines[2]
     assert not any(service.process() for service in services)
-    assert not airflow_home.exists()
+    assert not any(home.exists() for home in homes)
 
 
 def test_down_twice_says_that_nothing_was_running(local_dir: Path, tmp_path: Path, console: Console) -> None:
