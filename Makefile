@@ -105,11 +105,11 @@ test-s3a: $(INSTALLED) $(S3A_JARS) ## Test the Glue script on Hadoop's S3A, as o
 	@echo 'Running the Glue script on S3A; this takes a few minutes'
 	@.venv/bin/python -m pytest tests/s3a
 
-# Tests of run notes are left out: Airflow 3's callbacks do not reach its database.
-test-airflow3: $(AIRFLOW3_INSTALLED) ## Test the DAG, its helpers and whole runs on Airflow 3
+test-airflow3: $(AIRFLOW3_INSTALLED) ## Test the DAG, its helpers, whole runs and the commands on Airflow 3
 	@echo 'Running the tests on Airflow 3'
-	@.venv-airflow3/bin/python -m pytest -m 'not slow' .astro tests/dags --ignore tests/dags/helpers/notices/test_note_run.py \
-		tests/plugins tests/e2e/test_dag_runs.py tests/e2e/test_dag_runs_that_fail.py tests/e2e/test_deployments.py \
+	@.venv-airflow3/bin/python -m pytest -m 'not slow' .astro tests/dags tests/plugins \
+		tests/e2e/test_dag_runs.py tests/e2e/test_dag_runs_that_fail.py tests/e2e/test_deployments.py \
+		tests/include/commands/test_airflow_version.py tests/include/commands/test_commands.py \
 		tests/include/commands/test_pipeline_run.py
 
 test-containers: $(INSTALLED) ## Test the image and the services of `astro dev start`, with podman

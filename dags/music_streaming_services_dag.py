@@ -78,6 +78,7 @@ DEFAULT_ARGS = {
     "max_retry_delay": timedelta(minutes=10),
     "execution_timeout": timedelta(hours=2),
     "on_failure_callback": notify_failure,
+    "on_skipped_callback": note_run,
 }
 
 
@@ -161,8 +162,6 @@ def delete_files_from_intermediate_bucket(stored: StoredKpis) -> int:
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
-    on_success_callback=note_run,
-    on_failure_callback=note_run,
     # Templates call these, so settings are read while a task runs and not while this file is parsed.
     user_defined_macros={
         "run_key_of": run_key_of,

@@ -136,6 +136,8 @@ class Airflow3(AirflowVersion):
             "AIRFLOW__API__WORKERS": "1",
             # Tasks reach the API under it.
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{web_port}/execution/",
+            # The API's first answers take long on a busy machine; a task that waits in vain needs a retry.
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
             # With it the services sign the tasks' tokens, so all of them need the same one.
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{UI_USER}:admin",
