@@ -111,6 +111,8 @@ test-airflow3: $(AIRFLOW3_INSTALLED) ## Test the DAG, its helpers, whole runs an
 		tests/e2e/test_dag_runs.py tests/e2e/test_dag_runs_that_fail.py tests/e2e/test_deployments.py \
 		tests/include/commands/test_airflow_version.py tests/include/commands/test_commands.py \
 		tests/include/commands/test_pipeline_run.py
+	@echo 'Running the tests whose services fail or are killed'
+	@.venv-airflow3/bin/python -m pytest tests/e2e/test_services_killed.py
 
 test-containers: $(INSTALLED) ## Test the image and the services of `astro dev start`, with podman
 	@echo 'Running the tests of the containers; logs are kept in .local/test-containers'
