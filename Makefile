@@ -69,8 +69,8 @@ reprocess: $(INSTALLED) ## Reprocess days with the current catalogs: make reproc
 redrive: $(INSTALLED) ## Fetch a run's quarantined data, then redeliver the corrected files: make redrive [RUN=run_key]
 	@$(COMMAND) redrive --aws-port '$(AWS_PORT)' -- "$$RUN"
 
-up: $(INSTALLED) ## Start the pipeline with a scheduler and Airflow's UI, on WEB_PORT
-	@$(COMMAND) up --aws-port '$(AWS_PORT)' --web-port '$(WEB_PORT)'
+up: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Start the pipeline with a scheduler, Airflow's UI (WEB_PORT) and the dashboard
+	@$(COMMAND) up --aws-port '$(AWS_PORT)' --web-port '$(WEB_PORT)' --dashboard-port '$(DASHBOARD_PORT)'
 
 dashboard: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Start the dashboard for local AWS, on DASHBOARD_PORT
 	@$(COMMAND) dashboard --aws-port '$(AWS_PORT)' --dashboard-port '$(DASHBOARD_PORT)'
@@ -119,7 +119,7 @@ test-containers: $(INSTALLED) ## Test the image and the services of `astro dev s
 	@.venv/bin/python -m pytest tests/containers; status=$$?; \
 		cat .local/test-containers/figures.json 2>/dev/null; exit $$status
 
-bench: $(INSTALLED) ## Measure the parts beside references: make bench [PARTS='ingest glue_job ...'] [SIZES=...] [REPEAT=3]
+bench: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Measure the parts beside references: make bench [PARTS='ingest glue_job ...'] [SIZES=...] [REPEAT=3]
 	@.venv/bin/python -m tests.benchmarks $(PARTS) $(if $(SIZES),--sizes $(SIZES)) $(if $(REPEAT),--repeat $(REPEAT))
 
 lint: $(INSTALLED) ## Check style and types, change nothing

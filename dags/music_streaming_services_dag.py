@@ -21,8 +21,8 @@ variables; `.env.example` explains them.
 A day is always computed from all its accepted listens. Files are archived only after the KPIs are stored. Any
 task may be retried or cleared at any time. A run whose report exists is complete and changes nothing more.
 
-**In this UI.** A run's note summarizes the run, with links to its report and its quarantine;
-`archive_streams_data` links to the report, `trigger_glue_job` to the Glue run in AWS's console.
+**In this UI.** A run's note summarizes the run. Note and `archive_streams_data` link to the run in the
+dashboard (DASHBOARD_URL) or to its report in AWS's console, `trigger_glue_job` to the Glue run there.
 
 **When a task fails**, the end of its log names the cause and the next step. Nothing is archived before the
 KPIs are stored, so the source files are still there. Fix the cause, then clear the task *and its downstream
@@ -193,7 +193,7 @@ def music_streaming_pipeline() -> None:
     chosen = choose_input()
     # Without a prefix, task ids are independent of their group, in logs, alerts and commands.
     with TaskGroup(
-        "new_files", prefix_group_id=False, tooltip="Check the delivered files, hand them to Glue"
+        "check_new_files", prefix_group_id=False, tooltip="Check the delivered files, hand them to Glue"
     ):
         sensed = StreamingDataSensor(
             task_id="sense_streaming_data",
@@ -207,10 +207,12 @@ def music_streaming_pipeline() -> None:
         combined = extract_and_combine_streams.expand(part=parts)
         validated = validate_csv_files.expand(combined=combined)
         moved = move_files_to_intermediate_bucket(validated)
-    with TaskGroup("days_again", prefix_group_id=False, tooltip="Reprocess days of the history"):
+    with TaskGroup("reprocess_days", prefix_group_id=False, tooltip="Reprocess days of the history"):
         reprocessing = prepare_reprocessing()
     with TaskGroup(
-        "kpis", prefix_group_id=False, tooltip="Compute the KPIs with Glue, store them in DynamoDB"
+        "compute_and_store_kpis",
+        prefix_group_id=False,
+        tooltip="Run the Glue job, write to DynamoDB",
     ):
         computed = GlueKpiJobOperator(
             task_id="trigger_glue_job",
@@ -241,7 +243,9 @@ def music_streaming_pipeline() -> None:
         )
         stored = store_kpis_in_dynamodb()
     with TaskGroup(
-        "finish", prefix_group_id=False, tooltip="Archive or quarantine the files, report, clean up"
+        "archive_and_clean_up",
+        prefix_group_id=False,
+        tooltip="Move the source files, write the report",
     ):
         archived = ArchiveStreamsDataOperator(
             task_id="archive_streams_data",
@@ -251,7 +255,7 @@ def music_streaming_pipeline() -> None:
         deleted = delete_files_from_intermediate_bucket(stored)
 
     chosen >> Label("new files") >> sensed >> parts
-    chosen >> Label("reprocess_dates") >> reprocessing
+    chosen >> Label("dates") >> reprocessing
     [moved, reprocessing] >> computed >> stored >> archived >> deleted
 
 

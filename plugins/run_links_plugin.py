@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RunReportLink(BaseOperatorLink):  # type: ignore[misc]
-    """Links to the run report once it is written."""
+    """Links to the page that shows the run report, once it is written."""
 
     name = "Run report"
     xcom_key = "run_report_link"
@@ -28,7 +28,9 @@ class RunReportLink(BaseOperatorLink):  # type: ignore[misc]
         """
         address: str | None = XCom.get_value(key=self.xcom_key, ti_key=ti_key)
         if not address:
-            raise ValueError("The run report is written when this task succeeds.")
+            raise ValueError(
+                "No page: this task has not succeeded yet, or DASHBOARD_URL is not set and this is not AWS."
+            )
         return address
 
 

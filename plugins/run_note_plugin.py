@@ -19,6 +19,7 @@ DAG_ID = "music_streaming_pipeline"
 XCOM_KEY = "run_note"
 # A note that begins otherwise is a person's.
 HEADING = "**Run report**"
+NOTHING_TO_DO = "Nothing to do: no stream file came in time. The next run takes what comes."
 NOT_ARCHIVED = ". Nothing is archived before the KPIs are stored."
 
 
@@ -54,6 +55,9 @@ def put_note(dag_run: Any) -> None:
     elif failed:
         # A task that was killed left no text.
         dag_run.note = f"{HEADING}\n\n{failed_tasks(failed)}{NOT_ARCHIVED}"
+    elif row is None:
+        # A task that is skipped from outside leaves none either.
+        dag_run.note = f"{HEADING}\n\n{NOTHING_TO_DO}"
 
 
 def _xcom_model() -> Any:

@@ -12,7 +12,7 @@ from helpers.contract.keys import report_key
 from helpers.contract.records import StoredKpis
 from helpers.contract.settings import PipelineConfig
 from helpers.notices.note_run import note_run
-from helpers.notices.run_links import object_url
+from helpers.notices.run_links import report_page
 from helpers.run.dispositions import carry_out_dispositions
 from helpers.run.glue_output import read_summary
 from helpers.run.report import build_complete_report, write_report
@@ -54,7 +54,7 @@ class ArchiveStreamsDataOperator(BaseOperator):  # type: ignore[misc]
         """Run the task, leave the link and the run's note, and return the report's key."""
         config = PipelineConfig.from_env()
         key = archive_streams_data(self.stored, config)
-        address = object_url(s3_client(), config.archive_bucket, key)
-        context["ti"].xcom_push(key=RunReportLink.xcom_key, value=address)
+        if page := report_page(s3_client(), config, self.stored["run_key"]):
+            context["ti"].xcom_push(key=RunReportLink.xcom_key, value=page)
         note_run(context)
         return key

@@ -27,6 +27,7 @@ from helpers.run.glue_output import (
     read_summary,
 )
 from helpers.run.kpi_items import day_versions, to_items
+from helpers.run.sql_files import keep_catalogs, to_parquet, write_kpis
 from helpers.run.store import RunStore
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def store_kpis_in_dynamodb(dag_run_id: str, config: PipelineConfig) -> StoredKpi
     records = read_kpi_records(run, summary)
     try:
         items = to_items(records, summary, moved["frozen_at"], versions)
+        files = {day: to_parquet(day, items[day]) for day in items}
         _check_day_totals(dynamodb, config.kpi_table, summary, items)
     except GlueOutputError:
         # The output's sizes and counts are consistent, so a cleared trigger_glue_job would adopt it again.
@@ -80,8 +82,12 @@ def store_kpis_in_dynamodb(dag_run_id: str, config: PipelineConfig) -> StoredKpi
     written = deleted = 0
     for day in sorted(items):
         day_written, day_deleted = write_day(dynamodb, config.kpi_table, day, items[day])
+        if day_written:
+            write_kpis(run, day, files[day], versions[day], moved["frozen_at"])
         written, deleted = written + day_written, deleted + day_deleted
         logger.info("%s: %s written, %d deleted", day, counted(day_written, "item"), day_deleted)
+    if written:
+        keep_catalogs(run, moved)
     return StoredKpis(
         run_key=run.run_key, items_written=written, items_deleted=deleted, versions=versions, checks=checks
     )

@@ -41,10 +41,14 @@ def show() -> None:
     title.title("Pipeline")
     newest = picker.selectbox("Newest runs", [20, 50, 100, 200], key="newest")
     archive = open_archive()
-    runs, in_all = read_runs(archive, newest)
+    # Run notes link to a run by its key.
+    asked = st.query_params.get("run")
+    runs, in_all = read_runs(archive, newest, also=asked)
     stored = max((run.ended for run in runs if run.state in STORED and run.ended), default=None)
     show_freshness(stored, "a run last stored KPIs then" if stored else "none of these runs stored KPIs")
-    shown = _show_what_to_do(runs, _read_waiting(archive, runs))
+    if asked:
+        _show_asked(archive, runs, asked)
+    shown = _show_what_to_do(runs, _read_waiting(archive, runs), asked)
     if not runs:
         raise NothingYetError(
             f"The bucket {plain(archive.bucket)} has no record of a run yet. "
@@ -58,8 +62,9 @@ def show() -> None:
             _show_rows(reports)
         with reasons.container(border=True, height="stretch"):
             _show_reasons(reports)
-    with st.container(border=True):
-        _show_run(archive, runs, shown)
+    if not asked:
+        with st.container(border=True):
+            _show_run(archive, runs, shown)
 
 
 def _read_waiting(archive: Archive, runs: Sequence[Run]) -> list[WaitingFile]:
@@ -75,8 +80,11 @@ def _read_waiting(archive: Archive, runs: Sequence[Run]) -> list[WaitingFile]:
     return waiting
 
 
-def _show_what_to_do(runs: Sequence[Run], waiting: Sequence[WaitingFile]) -> list[Run]:
-    """Show what waits, and the runs since the last good one, with the next command; return these runs."""
+def _show_what_to_do(runs: Sequence[Run], waiting: Sequence[WaitingFile], asked: str | None) -> list[Run]:
+    """Show what waits, and the runs since the last good one, with the next command; return these runs.
+
+    The run with the key `asked` is on the page already.
+    """
     since = next((index for index, run in enumerate(runs) if run.state in STORED), len(runs))
     # The last run that stored its KPIs is among them if it has warnings.
     newest = [run for run in runs[: since + 1] if run.state != State.COMPLETE]
@@ -85,6 +93,8 @@ def _show_what_to_do(runs: Sequence[Run], waiting: Sequence[WaitingFile]) -> lis
         _show_waiting(waiting)
     first_failed = next((run for run in shown if run.state == State.FAILED), None)
     for number, run in enumerate(shown):
+        if run.run_key == asked:
+            continue
         color, _ = LOOKS[run.state]
         label = f":{color}-badge[{run.state}] {plain(run.dag_run_id)}"
         is_open = number == 0 or run is first_failed
@@ -221,6 +231,24 @@ def _show_reasons(reports: Sequence[RunReport]) -> None:
     st.altair_chart(chart, key="reasons")
 
 
+def _show_asked(archive: Archive, runs: Sequence[Run], run_key: str) -> None:
+    """Show the run that the page's address names, and how to leave it."""
+    run = next((run for run in runs if run.run_key == run_key), None)
+    with st.container(border=True):
+        if run is None:
+            st.warning(
+                f"The bucket {plain(archive.bucket)} has no record of a run {plain(run_key)}. A run is "
+                "recorded once it has listed its files, failed or been skipped.",
+                icon=":material/search_off:",
+            )
+        else:
+            _show_card(run)
+            _show_details(archive, run)
+        if st.button("Show any run"):
+            del st.query_params["run"]
+            st.rerun()
+
+
 def _show_run(archive: Archive, runs: Sequence[Run], shown: Sequence[Run]) -> None:
     """Show all about the run that is chosen; how it stands only if the page does not show that above."""
     st.subheader("One run in detail")
@@ -233,6 +261,10 @@ def _show_run(archive: Archive, runs: Sequence[Run], shown: Sequence[Run]) -> No
     )
     if run not in shown:
         _show_card(run)
+    _show_details(archive, run)
+
+
+def _show_details(archive: Archive, run: Run) -> None:
     if run.report is None:
         st.info("This run wrote no report.", icon=":material/info:")
         return

@@ -46,11 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         from include.commands.scheduler import down, up
 
-        return (
-            up(arguments.aws_port, arguments.web_port, console)
-            if arguments.command == "up"
-            else down(console)
-        )
+        if arguments.command == "up":
+            return up(arguments.aws_port, arguments.web_port, arguments.dashboard_port, console)
+        return down(console)
     except UserError as error:
         Console(stderr=True, highlight=False).print(
             Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True
@@ -71,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DATA",
         help="folder with streams/, songs/ and users/; sample data without it",
     )
-    up = commands.add_parser("up", help="start the pipeline under a scheduler, with Airflow's UI")
+    up = commands.add_parser("up", help="start the pipeline under a scheduler, with both UIs")
     commands.add_parser("down", help="stop everything that run, up and dashboard started")
     dashboard = commands.add_parser("dashboard", help="start the dashboard on local AWS")
     reprocess = commands.add_parser("reprocess", help="reprocess days with the current catalogs")
@@ -90,9 +88,10 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, up, reprocess, redrive, dashboard):
         command.add_argument("--aws-port", type=_port, default=5555, help="port of local AWS (%(default)s)")
     up.add_argument("--web-port", type=_port, default=8083, help="port of Airflow's UI (%(default)s)")
-    dashboard.add_argument(
-        "--dashboard-port", type=_port, default=8501, help="port of the dashboard (%(default)s)"
-    )
+    for command in (up, dashboard):
+        command.add_argument(
+            "--dashboard-port", type=_port, default=8501, help="port of the dashboard (%(default)s)"
+        )
     return parser
 
 

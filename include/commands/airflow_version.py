@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import secrets
+from base64 import b64encode
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from include.commands.environment import DAG_ID, HOST, LOCAL_DIR, UI_PASSWORD, UI_USER
 
@@ -25,6 +26,7 @@ class AirflowVersion:
     """A version of Airflow, as the commands start and show it.
 
     Attributes:
+        number: its first number.
         name: its name for people.
         environment: folder of its Python environment.
         make_option: the option of make that selects it.
@@ -35,8 +37,13 @@ class AirflowVersion:
             scheduler is the last.
         health_path: path at which the web service reports the health of `healthy_parts`.
         healthy_parts: the parts without which no run ends.
+        api: the path of the REST API.
+        new_run: what the API needs for a new run, besides its parameters.
+        skip: what the API needs to end a task as skipped.
+        run_page: path of a run's page in the UI, without the id.
     """
 
+    number: ClassVar[int]
     name: ClassVar[str]
     environment: ClassVar[str]
     make_option: ClassVar[str]
@@ -46,6 +53,10 @@ class AirflowVersion:
     other_services: ClassVar[dict[str, list[str]]]
     health_path: ClassVar[str]
     healthy_parts: ClassVar[tuple[str, ...]]
+    api: ClassVar[str]
+    new_run: ClassVar[dict[str, Any]]
+    skip: ClassVar[dict[str, Any]]
+    run_page: ClassVar[str]
 
     def settings(self, home: Path, web_port: int) -> dict[str, str]:
         """Return the settings of a small Airflow on SQLite, whose web service is on the port of this host."""
@@ -59,6 +70,10 @@ class AirflowVersion:
         """Return the shell command that triggers a run at the UI's address."""
         raise NotImplementedError
 
+    def authorization(self, address: str) -> str:
+        """Return the header that lets the user use the API at the address."""
+        raise NotImplementedError
+
     def listener_manager(self) -> ListenerManager:
         """Return the object that calls the listeners of tasks in this process."""
         raise NotImplementedError
@@ -67,6 +82,7 @@ class AirflowVersion:
 class Airflow2(AirflowVersion):
     """The version of the image."""
 
+    number = 2
     name = "Airflow 2"
     environment = ".venv"
     make_option = ""
@@ -76,6 +92,10 @@ class Airflow2(AirflowVersion):
     other_services: ClassVar = {"triggerer": ["triggerer", "--skip-serve-logs"], SCHEDULER: ["scheduler"]}
     health_path = "/health"
     healthy_parts = ("metadatabase", "scheduler", "triggerer")
+    api = "/api/v1"
+    new_run: ClassVar = {}
+    skip: ClassVar = {"dry_run": False, "new_state": "skipped"}
+    run_page = f"/dags/{DAG_ID}/grid?dag_run_id="
 
     def settings(self, home: Path, web_port: int) -> dict[str, str]:
         return {
@@ -88,6 +108,8 @@ class Airflow2(AirflowVersion):
             "AIRFLOW__WEBSERVER__WEB_SERVER_PORT": str(web_port),
             "AIRFLOW__WEBSERVER__BASE_URL": f"http://localhost:{web_port}",
             "AIRFLOW__WEBSERVER__WORKERS": "1",
+            # On a busy machine the one worker may need minutes; by default the webserver then ends itself.
+            "AIRFLOW__WEBSERVER__WEB_SERVER_MASTER_TIMEOUT": "600",
             # Browsers open connections in advance. The default worker would wait for minutes on an unused
             # one.
             "AIRFLOW__WEBSERVER__WORKER_CLASS": "gthread",
@@ -104,6 +126,9 @@ class Airflow2(AirflowVersion):
             f"      {address}/api/v1/dags/{DAG_ID}/dagRuns"
         )
 
+    def authorization(self, address: str) -> str:
+        return f"Basic {b64encode(f'{UI_USER}:{UI_PASSWORD}'.encode()).decode()}"
+
     def listener_manager(self) -> ListenerManager:
         from airflow.listeners.listener import get_listener_manager
 
@@ -113,6 +138,7 @@ class Airflow2(AirflowVersion):
 class Airflow3(AirflowVersion):
     """Has a service for the API, which tasks need too, and one that reads the DAGs."""
 
+    number = 3
     name = "Airflow 3"
     environment = ".venv-airflow3"
     make_option = " AIRFLOW=3"
@@ -127,6 +153,10 @@ class Airflow3(AirflowVersion):
     }
     health_path = "/api/v2/monitor/health"
     healthy_parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+    api = "/api/v2"
+    new_run: ClassVar = {"logical_date": None}
+    skip: ClassVar = {"new_state": "skipped"}
+    run_page = f"/dags/{DAG_ID}/runs/"
 
     def settings(self, home: Path, web_port: int) -> dict[str, str]:
         return {
@@ -158,6 +188,14 @@ class Airflow3(AirflowVersion):
             f"""  curl --header "Authorization: Bearer $token" {_IS_JSON} \\\n"""
             f"""      --data '{{"logical_date": null}}' {address}/api/v2/dags/{DAG_ID}/dagRuns"""
         )
+
+    def authorization(self, address: str) -> str:
+        import requests  # type: ignore[import-untyped]
+
+        user = {"username": UI_USER, "password": UI_PASSWORD}
+        answer = requests.post(f"{address}/auth/token", json=user, timeout=60)
+        answer.raise_for_status()
+        return f"Bearer {answer.json()['access_token']}"
 
     def listener_manager(self) -> ListenerManager:
         from airflow.sdk.listener import get_listener_manager  # type: ignore[import-not-found]

@@ -46,6 +46,9 @@ _ACCESS = dict.fromkeys(
     "the command works on local AWS, with the address, region and credentials of local AWS. Leave it out; "
     "AWS_PORT chooses the port",
 )
+_DASHBOARD = {
+    "DASHBOARD_URL": "make up links to its own dashboard. Leave it out; DASHBOARD_PORT chooses the port",
+}
 _ONE_RUN = {
     "PIPELINE_SCHEDULE": "the command runs the pipeline once, now. Leave it out; make up takes a schedule",
     "SENSOR_TIMEOUT_MINUTES": "the command does not wait for files. Leave it out; make up waits",
@@ -63,7 +66,7 @@ def refuse_what_has_no_effect(command: str, environment: Mapping[str, str]) -> N
     Raises:
         UserError: the command cannot use one of them; the message names each with reason and remedy.
     """
-    reasons = _NAMES | _ACCESS | _REFUSED_BY.get(command, {})
+    reasons = _NAMES | _ACCESS | _DASHBOARD | _REFUSED_BY.get(command, {})
     if refused := [name for name in given(environment) if name in reasons]:
         sentences = "\n".join(f"{name}: {reasons[name]}." for name in refused)
         raise UserError(f"make {command} does not accept these settings. Nothing was done.\n{sentences}")

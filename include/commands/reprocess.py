@@ -14,6 +14,7 @@ from include.commands import delivery, local_aws
 from include.commands.environment import aws_environment, replace_environment
 from include.commands.errors import UserError
 from include.commands.run import run_dag
+from include.commands.scheduler import refuse_settings_of_running_airflow
 
 _EXAMPLE = "For example: make reprocess DATES=2024-06-25,2024-06-26"
 
@@ -39,6 +40,7 @@ def reprocess(
     days = parse_days(dates)
     catalogs = delivery.read_catalogs(data) if data else None
     local_aws.require_running(aws_port)
+    refuse_settings_of_running_airflow(aws_port)
     environment = aws_environment(os.environ, aws_port)
     local_aws.ensure_running(aws_port, environment, "reprocess", console)
     replace_environment(environment)

@@ -22,6 +22,18 @@ def read_report(s3: S3Client, archive_bucket: str, run_id: str) -> dict[str, Any
     return report
 
 
+def read_reason(s3: S3Client, archive_bucket: str, run_id: str) -> str | None:
+    """Return why the DAG run failed and what to do, or None if that was not recorded."""
+    from helpers.contract.keys import ending_key, run_key_of
+
+    try:
+        stored = s3.get_object(Bucket=archive_bucket, Key=ending_key(run_key_of(run_id)))
+    except s3.exceptions.NoSuchKey:
+        return None
+    ending: dict[str, Any] = json.loads(stored["Body"].read())
+    return f"{ending['reason']}\n{ending['next_step']}".rstrip()
+
+
 def list_days(s3: S3Client, archive_bucket: str) -> list[str]:
     """Return the days (`YYYY-MM-DD`) that have listens in the history, in order."""
     prefix = "listens/listen_date="

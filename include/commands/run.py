@@ -6,7 +6,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +25,12 @@ from include.commands.environment import (
     aws_environment,
     replace_environment,
 )
+from include.commands.scheduler import airflow_on, refuse_settings_of_running_airflow
 from include.commands.terminal import output_to, spinner
 
 if TYPE_CHECKING:
     from include.commands.pipeline_run import Outcome
+    from include.commands.scheduler import Airflow
 
 STATE_STYLES = {"success": "green", "failed": "red", "retry": "yellow", "upstream failed": "red"}
 
@@ -44,6 +48,7 @@ def run(data: Path | None, aws_port: int, console: Console, accept_checks: bool 
         UserError: the folder, the port or the DAG cannot be used, or local AWS holds the sample.
     """
     folder = delivery.read_delivery(data) if data else None
+    refuse_settings_of_running_airflow(aws_port)
     environment = aws_environment(os.environ, aws_port)
     local_aws.ensure_running(aws_port, environment, "run", console)
     replace_environment(environment)
@@ -59,15 +64,22 @@ def run(data: Path | None, aws_port: int, console: Console, accept_checks: bool 
 
 
 def run_dag(conf: Mapping[str, Any], aws_port: int, resources: Mapping[str, str], console: Console) -> int:
-    """Run the DAG to its end with these parameters and print report and KPIs; return the exit status."""
+    """Run the DAG to its end with these parameters and print report and KPIs; return the exit status.
+
+    If `make up` runs on the same local AWS, its Airflow runs the DAG: a second one could write the same days.
+    """
     bucket = resources["SOURCE_BUCKET_NAME"]
     log = LOGS_DIR / f"run-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.log"
-    console.print(Text(f"Airflow runs the DAG; its log is {log}"), soft_wrap=True)
     with tempfile.TemporaryDirectory(dir=LOCAL_DIR, prefix="airflow-run-") as home:
-        replace_environment(
-            airflow_environment(os.environ, aws_port, resources, Path(home)) | {"SENSOR_TIMEOUT_MINUTES": "0"}
-        )
-        outcome = _run_with_progress(conf, log, console)
+        if airflow := airflow_on(aws_port):
+            outcome, log_of_run = _run_under_scheduler(airflow, conf, resources, console)
+        else:
+            console.print(Text(f"Airflow runs the DAG; its log is {log}"), soft_wrap=True)
+            replace_environment(
+                airflow_environment(os.environ, aws_port, resources, Path(home))
+                | {"SENSOR_TIMEOUT_MINUTES": "0"}
+            )
+            outcome, log_of_run = _run_with_progress(conf, log, console), str(log)
         # Airflow's logging is set up by now, so the AWS clients' messages go to the log as well.
         with output_to(log):
             report = _show_results(outcome, resources, console)
@@ -80,7 +92,7 @@ def run_dag(conf: Mapping[str, Any], aws_port: int, resources: Mapping[str, str]
             Text(
                 "\nEach command starts a new run: where a message says to clear a task or to trigger a run, "
                 "fix the cause and give the command again; for accept_checks, with ACCEPT_CHECKS=yes. "
-                f"{waiting}\nThe whole log: {log}"
+                f"{waiting}\nThe whole log: {log_of_run}"
             ),
             soft_wrap=True,
         )
@@ -99,16 +111,42 @@ def _run_with_progress(conf: Mapping[str, Any], log: Path, console: Console) -> 
     with output_to(log), spinner(console, "Airflow is starting") as shown:
         from include.commands.pipeline_run import run_pipeline
 
-        def on_start(label: str) -> None:
-            shown.update(text=Text(label))
+        return run_pipeline(
+            lambda label: shown.update(text=Text(label)), partial(_show_end_of_task, console), conf
+        )
 
-        def on_end(label: str, state: str, seconds: float | None) -> None:
-            line = Text(f"  {label:<44} ").append(state, STATE_STYLES.get(state, ""))
-            if seconds is not None:
-                line.append(f"{seconds:{22 - len(state)}.1f} s")
-            console.print(line)
 
-        return run_pipeline(on_start, on_end, conf)
+def _run_under_scheduler(
+    airflow: Airflow, conf: Mapping[str, Any], resources: Mapping[str, str], console: Console
+) -> tuple[Outcome, str]:
+    """Run the DAG under the Airflow of `make up`; return how it ended and its address in the UI."""
+    from include.commands.scheduled_run import RunOfScheduler
+
+    def on_way_made(run_id: str) -> None:
+        line = f"The run {run_id} waited for files. It ends as skipped, so that this one can begin."
+        console.print(Text(line), soft_wrap=True)
+
+    run = RunOfScheduler(airflow, conf)
+    console.print(Text(f"Airflow of make up runs the DAG: {run.url}"), soft_wrap=True)
+    with spinner(console, "The run begins") as shown:
+        outcome = run.follow(
+            lambda label: shown.update(text=Text(label)), partial(_show_end_of_task, console), on_way_made
+        )
+    if outcome.errors:
+        import boto3
+
+        from include.commands import results
+
+        reason = results.read_reason(boto3.client("s3"), resources["ARCHIVE_BUCKET_NAME"], outcome.run_id)
+        outcome = replace(outcome, errors=dict.fromkeys(outcome.errors, reason or "see its log in the UI"))
+    return outcome, run.url
+
+
+def _show_end_of_task(console: Console, label: str, state: str, seconds: float | None) -> None:
+    line = Text(f"  {label:<44} ").append(state, STATE_STYLES.get(state, ""))
+    if seconds is not None:
+        line.append(f"{seconds:{22 - len(state)}.1f} s")
+    console.print(line)
 
 
 def _show_results(outcome: Outcome, resources: Mapping[str, str], console: Console) -> dict[str, Any] | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.text import Text
 
-from include.commands import command_settings, delivery, local_aws
+from include.commands import command_settings, dashboard, delivery, local_aws
 from include.commands.airflow_version import AIRFLOW, SCHEDULER, VERSIONS, AirflowVersion
 from include.commands.environment import (
     HOST,
@@ -39,27 +40,80 @@ SMALL_AIRFLOW = {
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
 }
+_WEB_SERVICE = re.compile(r"(?P<name>[a-z-]+)_(?P<web>\d+)_on_aws_(?P<aws>\d+)")
 
 
-def up(aws_port: int, web_port: int, console: Console) -> int:
-    """Start local AWS and Airflow's services, and wait until all of them are healthy.
+class Airflow(NamedTuple):
+    """The Airflow that `make up` started: the ports of its UI and of the local AWS that it works on."""
+
+    web_port: int
+    aws_port: int
+
+    @property
+    def url(self) -> str:
+        """The address of its UI and API."""
+        return f"http://localhost:{self.web_port}"
+
+
+def running_airflow() -> Airflow | None:
+    """Return the Airflow of `make up`, or None unless all its services run."""
+    running = {service.name for service in recorded_services() if service.process()}
+    airflow = _web_service(AIRFLOW, running)
+    return airflow if AIRFLOW.other_services.keys() <= running else None
+
+
+def require_no_other_version() -> None:
+    """Check that the other version of Airflow is not up.
+
+    Raises:
+        UserError: it is.
+    """
+    running = {service.name for service in recorded_services() if service.process()}
+    for other in VERSIONS.values():
+        if other is not AIRFLOW and (airflow := _web_service(other, running)):
+            raise UserError(
+                f"{other.name} is up at {airflow.url}, and {AIRFLOW.name} cannot run beside it. Give the "
+                f"command with AIRFLOW={other.number}, or first: make down (local AWS forgets its data)."
+            )
+
+
+def airflow_on(aws_port: int) -> Airflow | None:
+    """Return the Airflow of `make up` if it works on the local AWS on the port."""
+    airflow = running_airflow()
+    return airflow if airflow and airflow.aws_port == aws_port else None
+
+
+def refuse_settings_of_running_airflow(aws_port: int) -> None:
+    """Check that no setting is given to a run of an Airflow that has its settings already.
+
+    Raises:
+        UserError: one is, or the other version of Airflow is up.
+    """
+    require_no_other_version()
+    if airflow_on(aws_port):
+        command_settings.refuse_late(command_settings.OF_THE_SCHEDULER, "Airflow", os.environ)
+
+
+def up(aws_port: int, web_port: int, dashboard_port: int, console: Console) -> int:
+    """Start local AWS, Airflow and the dashboard, to which its runs link, and wait until all are healthy.
 
     Raises:
         UserError: the other version of Airflow is up, a port is taken, or a service did not start; the
             started parts of Airflow are stopped.
     """
-    running = {service.name for service in recorded_services() if service.process()}
-    _require_no_other_version(running)
-    if (running_port := _web_port(AIRFLOW, running)) and AIRFLOW.other_services.keys() <= running:
+    require_no_other_version()
+    if running := running_airflow():
         command_settings.refuse_late(command_settings.OF_THE_SCHEDULER, "Airflow", os.environ)
         console.print(f"{AIRFLOW.name} is up already.")
-        _show_address(running_port, console)
+        _show_addresses(running, console)
         return 0
     stop(service for service in recorded_services() if _is_of_airflow(service))
-    if web_port == aws_port:
-        raise UserError(f"Local AWS and Airflow's {AIRFLOW.web} cannot both use port {web_port}.")
-    remedy = f"make up{local_aws.make_options(aws_port)} WEB_PORT={web_port + 1}"
-    require_free_port(web_port, f"Airflow's {AIRFLOW.web}", remedy)
+    for port, other in ((aws_port, "Local AWS"), (dashboard_port, "The dashboard")):
+        if web_port == port:
+            raise UserError(f"{other} and Airflow's {AIRFLOW.web} cannot both use port {web_port}.")
+    command = f"make up{local_aws.make_options(aws_port)}"
+    require_free_port(web_port, f"Airflow's {AIRFLOW.web}", f"{command} WEB_PORT={web_port + 1}")
+    dashboard.require_port(aws_port, dashboard_port, command)
 
     environment = aws_environment(os.environ, aws_port)
     is_new = local_aws.ensure_running(aws_port, environment, "up", console)
@@ -69,27 +123,32 @@ def up(aws_port: int, web_port: int, console: Console) -> int:
     if is_new:
         # Clean up as `down` does, because the last local AWS may have ended in another way.
         _forget_runs()
+    of_dashboard = {**os.environ, **resources}
     replace_environment(
         airflow_environment(os.environ, aws_port, resources, AIRFLOW.home)
         | SMALL_AIRFLOW
         | AIRFLOW.settings(AIRFLOW.home, web_port)
+        | {"DASHBOARD_URL": dashboard.address(dashboard_port)}
     )
+    airflow = Airflow(web_port, aws_port)
     with spinner(console, "Airflow is starting"):
         with output_to(LOGS_DIR / "airflow_database.log"):
             command_settings.require_valid()
             AIRFLOW.prepare(AIRFLOW.home)
-        _start_airflow(web_port)
+        dashboard.start(aws_port, dashboard_port, of_dashboard)
+        _start_airflow(airflow)
     first = " The first scheduled run begins immediately." if is_new else ""
     console.print(f"{AIRFLOW.name} is up.{first}")
-    _show_address(web_port, console)
-    console.print(
-        Text(
-            f"""Drop files:    into s3://{resources["SOURCE_BUCKET_NAME"]}/streams/ of local AWS, for example
-{local_aws.client_settings(aws_port)}
-  aws s3 cp my.csv s3://{resources["SOURCE_BUCKET_NAME"]}/streams/"""
-        ),
-        soft_wrap=True,
-    )
+    _show_addresses(airflow, console)
+    if shutil.which("aws"):
+        streams = f"s3://{resources['SOURCE_BUCKET_NAME']}/streams/"
+        console.print(
+            Text(
+                f"AWS CLI:       with the settings of local AWS, for example\n"
+                f"{local_aws.client_settings(aws_port)}\n  aws s3 cp my.csv {streams}"
+            ),
+            soft_wrap=True,
+        )
     return 0
 
 
@@ -106,24 +165,18 @@ def down(console: Console) -> int:
     return 0
 
 
-def _require_no_other_version(running: set[str]) -> None:
-    for other in VERSIONS.values():
-        if other is not AIRFLOW and (port := _web_port(other, running)):
-            raise UserError(
-                f"{other.name} is up at http://localhost:{port}, and {AIRFLOW.name} cannot run beside it. "
-                f"First: make down (local AWS forgets its data), then: make up{AIRFLOW.make_option}"
-            )
-
-
-def _web_port(version: AirflowVersion, running: set[str]) -> int | None:
-    """Return the port of the version's web service if it is among the names of running services."""
-    prefix = f"{version.web}_"
-    return next((int(name.removeprefix(prefix)) for name in running if name.startswith(prefix)), None)
+def _web_service(version: AirflowVersion, running: set[str]) -> Airflow | None:
+    """Return the ports of the version's web service if it is among the names of running services."""
+    for found in filter(None, map(_WEB_SERVICE.fullmatch, sorted(running))):
+        if found["name"] == version.web:
+            return Airflow(int(found["web"]), int(found["aws"]))
+    return None
 
 
 def _is_of_airflow(service: Service) -> bool:
+    web = _WEB_SERVICE.fullmatch(service.name)
     return any(
-        service.name in version.other_services or service.name.startswith(f"{version.web}_")
+        service.name in version.other_services or (web is not None and web["name"] == version.web)
         for version in VERSIONS.values()
     )
 
@@ -134,17 +187,19 @@ def _forget_runs() -> None:
         shutil.rmtree(version.home, ignore_errors=True)
 
 
-def _start_airflow(web_port: int) -> None:
-    services = {f"{AIRFLOW.web}_{web_port}": [AIRFLOW.web], **AIRFLOW.other_services}
+def _start_airflow(airflow: Airflow) -> None:
+    web = f"{AIRFLOW.web}_{airflow.web_port}_on_aws_{airflow.aws_port}"
     started: list[Service] = []
     try:
-        for name, arguments in services.items():
+        for name, arguments in {web: [AIRFLOW.web], **AIRFLOW.other_services}.items():
             if name == SCHEDULER and AIRFLOW.tasks_need_web:
-                wait_until_ready(started, lambda: _health(web_port) is not None, START_TIMEOUT_SECONDS)
+                wait_until_ready(
+                    started, lambda: _health(airflow.web_port) is not None, START_TIMEOUT_SECONDS
+                )
             service = Service(name)
             service.start("airflow", arguments, os.environ)
             started.append(service)
-        wait_until_ready(started, lambda: _is_healthy(web_port), START_TIMEOUT_SECONDS)
+        wait_until_ready(started, lambda: _is_healthy(airflow.web_port), START_TIMEOUT_SECONDS)
     except UserError:
         stop(started)
         raise
@@ -161,16 +216,20 @@ def _health(web_port: int) -> Any:
     return None if answer is None else json.loads(answer)
 
 
-def _show_address(web_port: int, console: Console) -> None:
-    url = f"http://localhost:{web_port}"
-    services = ", ".join(AIRFLOW.other_services)
+def _show_addresses(airflow: Airflow, console: Console) -> None:
+    port = local_aws.make_options(airflow.aws_port)
+    shown = dashboard.running_port(airflow.aws_port)
     console.print(
         Text(
             f"""
-Airflow's UI:  {url}   user {UI_USER}, password {UI_PASSWORD}
-Task logs:     in the UI; those of {services} and {AIRFLOW.web} are in {LOGS_DIR}
+Airflow's UI:  {airflow.url}   user {UI_USER}, password {UI_PASSWORD}
+Dashboard:     {dashboard.address(shown) if shown else f"it does not run; make dashboard{port} starts it"}
+Task logs:     in the UI; those of {", ".join(AIRFLOW.other_services)} and {AIRFLOW.web} are in {LOGS_DIR}
+New files:     a run takes the CSV files of streams/; without one it waits, and looks once a minute.
+               To deliver a folder with streams/ and start a run, which the UI shows too:
+  make run DATA=folder{port}
 Trigger a run: in the UI, or
-  {AIRFLOW.trigger_command(url)}
+  {AIRFLOW.trigger_command(airflow.url)}
 Stop all:      make down"""
         ),
         soft_wrap=True,

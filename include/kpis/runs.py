@@ -98,10 +98,18 @@ class WaitingFile:
     size: int
 
 
-def read_runs(archive: Archive, newest: int, now: datetime | None = None) -> tuple[list[Run], int]:
+def read_runs(
+    archive: Archive, newest: int, now: datetime | None = None, also: str | None = None
+) -> tuple[list[Run], int]:
     """Return the newest runs, newest first, and how many there are in all.
 
     One call reads one record, and one lists those of about 300 runs.
+
+    Args:
+        archive: where the runs are recorded.
+        newest: how many runs to read.
+        now: the time of reading.
+        also: key of a run that is read even if it is older.
 
     Raises:
         ReadError: the bucket cannot be read.
@@ -113,7 +121,9 @@ def read_runs(archive: Archive, newest: int, now: datetime | None = None) -> tup
             folder, _, name = entry["Key"].rpartition("/")
             if name in ("manifest.json", "stopped.json", "ending.json", "report.json"):
                 written[folder][name] = entry["LastModified"]
-        folders = sorted(written, key=lambda folder: max(written[folder].values()), reverse=True)[:newest]
+        folders = sorted(written, key=lambda folder: max(written[folder].values()), reverse=True)
+        asked = f"{RUNS_PREFIX}{also}"
+        folders = [*folders[:newest], *(folder for folder in folders[newest:] if folder == asked)]
         with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
             runs = list(pool.map(lambda folder: _read_run(archive, folder, written[folder], now), folders))
     return sorted(runs, key=lambda run: run.ended or run.at, reverse=True), len(written)

@@ -2,14 +2,12 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from include.local_aws.java import JavaNotFoundError
 from include.local_aws.mirror import Location, Mirror, MirrorError
+from include.local_aws.spare_spark import LOGS, SpareSpark, kill, start
 from include.local_aws.spark_environment import spark_environment
 
 if TYPE_CHECKING:
@@ -65,6 +64,8 @@ class JobProcess:
     environment: dict[str, str]
     on_started: Callable[[], None]
     write_log: LogWriter
+    spare: SpareSpark | None
+    """Runs the script if its input is small."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Ends the process; its output is still written to S3."""
     discard: threading.Event = field(default_factory=threading.Event)
@@ -72,7 +73,8 @@ class JobProcess:
 
     def run(self) -> Outcome:
         """Run the script to its end and write its output to S3, however it ended."""
-        with tempfile.TemporaryDirectory(prefix="local-glue-", ignore_cleanup_errors=True) as directory:
+        new_folder = tempfile.TemporaryDirectory(prefix="local-glue-", ignore_cleanup_errors=True)
+        with self.spare or new_folder as directory:
             try:
                 return self._run_in(Path(directory))
             except (JavaNotFoundError, MirrorError, _InvalidScriptError) as error:
@@ -84,10 +86,10 @@ class JobProcess:
         mirror = Mirror(self.s3, directory / "s3", locations)
         for uri in mirror.fill(self.stop.is_set):
             self.write_log("error", [f"Local AWS left out {uri}: no file can have this name.\n"])
-        environment = self._prepare_environment(directory, mirror)
         if self.stop.is_set():
             return Outcome("STOPPED")
-        outcome = self._run_script(script, directory, environment)
+        process = self._start(script, directory, mirror)
+        outcome = self._follow(process, directory)
         if not self.discard.is_set():
             mirror.write_back(self.discard.is_set)
         return outcome
@@ -106,50 +108,29 @@ class JobProcess:
             raise _InvalidScriptError(f"The job's script {self.script} cannot be read: {error}") from error
         return path
 
-    def _prepare_environment(self, directory: Path, mirror: Mirror) -> dict[str, str]:
-        log4j = directory / "log4j2.properties"
-        log4j.write_text(_LOG4J)
-        java_options = [f"-Dlog4j2.configurationFile={log4j.as_uri()}"]
-        if mirror.filled_bytes < _SMALL_INPUT_BYTES:
-            # A run over little data consists mostly of start-up; the optimizing compiler takes a third of
-            # that.
-            java_options.append("-XX:TieredStopAtLevel=1")
-        settings = {
-            "spark.master": "local[*]",
-            "spark.driver.memory": os.environ.get("LOCAL_AWS_DRIVER_MEMORY", "2g"),
-            "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
+    def _start(self, script: Path, directory: Path, mirror: Mirror) -> "subprocess.Popen[bytes]":
+        command = [str(script), *(part for pair in self.arguments.items() for part in pair)]
+        hadoop = {
+            f"fs.viewfs.mounttable.{bucket}.linkFallback": mirror.directory(bucket).as_uri()
+            for bucket in mirror.buckets
         }
-        for bucket in mirror.buckets:
-            settings[f"spark.hadoop.fs.viewfs.mounttable.{bucket}.linkFallback"] = mirror.directory(
-                bucket
-            ).as_uri()
-        return spark_environment(directory, settings, java_options) | {
-            "PYTHONUNBUFFERED": "1",
-            **self.environment,
-        }
+        is_small = mirror.filled_bytes < _SMALL_INPUT_BYTES
+        if is_small and self.spare and (process := self.spare.run(command, self.environment, hadoop)):
+            return process
+        if self.spare:
+            # It takes memory, and the script's own Spark uses the same folder.
+            self.spare.end()
+        environment = job_environment(directory, is_small, hadoop) | self.environment
+        return start([sys.executable, *command], directory, environment, subprocess.DEVNULL)
 
-    def _run_script(self, script: Path, directory: Path, environment: dict[str, str]) -> Outcome:
-        command = [sys.executable, str(script), *(part for pair in self.arguments.items() for part in pair)]
-        logs = {name: directory / f"{name}.log" for name in ("output", "error")}
-        with logs["output"].open("wb") as stdout, logs["error"].open("wb") as stderr:
-            process = subprocess.Popen(
-                command,
-                cwd=directory / "tmp",
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                start_new_session=True,
-            )
+    def _follow(self, process: "subprocess.Popen[bytes]", directory: Path) -> Outcome:
+        logs = {name: directory / file for name, file in LOGS.items()}
         tails = [_LogTail(path, name, self.write_log) for name, path in logs.items()]
         try:
             self.on_started()
             state = self._wait(process, tails)
         finally:
-            # The process group includes the JVM, which survives a killed script.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            kill(process)
         for tail in tails:
             tail.forward(last=True)
         if state == "FAILED":
@@ -175,6 +156,29 @@ class JobProcess:
 
 class _InvalidScriptError(ValueError):
     """The job's script cannot be run."""
+
+
+def job_environment(directory: Path, is_small: bool, hadoop: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a job's process that keeps its files in the directory.
+
+    Args:
+        directory: the folder of this job alone.
+        is_small: whether the job has little data.
+        hadoop: Hadoop's properties.
+    """
+    log4j = directory / "log4j2.properties"
+    log4j.write_text(_LOG4J)
+    java_options = [f"-Dlog4j2.configurationFile={log4j.as_uri()}"]
+    if is_small:
+        # A run over little data consists mostly of start-up; the optimizing compiler takes a third of that.
+        java_options.append("-XX:TieredStopAtLevel=1")
+    settings = {
+        "spark.master": "local[*]",
+        "spark.driver.memory": os.environ.get("LOCAL_AWS_DRIVER_MEMORY", "2g"),
+        "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
+        **{f"spark.hadoop.{name}": value for name, value in hadoop.items()},
+    }
+    return spark_environment(directory, settings, java_options) | {"PYTHONUNBUFFERED": "1"}
 
 
 class _LogTail:

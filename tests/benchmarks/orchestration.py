@@ -31,7 +31,7 @@ from tests.e2e.pipeline_runner import PipelineRunner
 PART = "orchestration"
 SIZES = ("1", "100", "10000")
 LISTENS = 20_000
-COPIED = ("dags", "plugins", "include", "glue_script")
+COPIED = ("dags", "plugins", "include", "glue_script", "dashboard")
 CLEAN_ROW = r"\w+,\w+,\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 RUN_SECONDS = 3600
 WHOLE = "arrival to KPIs in the table"
@@ -107,6 +107,7 @@ def scheduler(project: Path) -> Iterator[tuple[int, Callable[..., Any]]]:
     project.mkdir()
     for name in COPIED:
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (project / ".venv-dashboard").symlink_to(ROOT / ".venv-dashboard")
     aws_port, web_port = _free_port(), _free_port()
 
     def command(*arguments: str) -> None:
@@ -122,7 +123,8 @@ def scheduler(project: Path) -> Iterator[tuple[int, Callable[..., Any]]]:
         return answer.json()
 
     try:
-        command("up", "--aws-port", str(aws_port), "--web-port", str(web_port))
+        ports = {"--aws-port": aws_port, "--web-port": web_port, "--dashboard-port": _free_port()}
+        command("up", *(str(part) for option in ports.items() for part in option))
         while not (runs := call("GET", "dagRuns")["dag_runs"]):
             time.sleep(1)
         wait_for_end(call, runs[0]["dag_run_id"])

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -104,12 +103,38 @@ def test_note_of_the_first_run_counts_what_the_sample_holds(
 
     expect(page.get_by_text("Files: 5 = 4 archived + 1 quarantined")).to_be_visible()
     expect(page.get_by_text("Rows: 33,320 = 33,200 valid + 120 rejected")).to_be_visible()
-    expect(page.get_by_role("link", name="Quarantined files and rows")).to_be_visible()
+    expect(page.get_by_role("link", name="This run in the dashboard")).to_be_visible()
     keep_screenshot(page, "airflow-first-run-note")
 
 
-def test_task_links_to_the_report_that_it_wrote(
-    started: Started, first_run: dict[str, Any], airflow: Callable[..., Page]
+def test_task_logs_of_a_green_run_have_no_warning_but_of_the_data(
+    started: Started, first_run: dict[str, Any]
+) -> None:
+    logs = (
+        started.project
+        / ".local"
+        / "airflow"
+        / "logs"
+        / f"dag_id={DAG}"
+        / f"run_id={first_run['dag_run_id']}"
+    )
+    lines = [line for log in logs.rglob("*.log") for line in log.read_text().splitlines()]
+
+    assert any("Poking for key" in line for line in lines)
+    assert [line for line in lines if " WARNING - " in line and "streams5.csv: quarantine" not in line] == []
+    looks = (logs / "task_id=sense_streaming_data" / "attempt=1.log").read_text().split("::endgroup::")[1]
+    assert [line.split(" - ")[1] for line in looks.splitlines()[1:]] == [
+        "Poking for key : s3://music-streaming-source/streams/*",
+        "Success criteria met. Exiting.",
+        "::group::Post task execution logs",
+    ]
+
+
+def test_task_links_to_the_page_of_its_run(
+    started: Started,
+    first_run: dict[str, Any],
+    airflow: Callable[..., Page],
+    keep_screenshot: Callable[..., None],
 ) -> None:
     page = airflow()
     run_id = first_run["dag_run_id"].replace("+", "%2B")
@@ -118,9 +143,11 @@ def test_task_links_to_the_report_that_it_wrote(
     link = page.get_by_role("link", name="Run report")
     expect(link).to_be_visible()
 
-    report = json.loads(page.request.get(str(link.get_attribute("href"))).body())
-    assert report["dag_run_id"] == first_run["dag_run_id"]
-    assert report["status"] == "complete"
+    page.goto(str(link.get_attribute("href")))
+    expect(page.get_by_role("heading", name="Pipeline")).to_be_visible()
+    expect(page.get_by_text(first_run["dag_run_id"]).first).to_be_visible()
+    expect(page.get_by_text("33,320 = 33,200 valid + 120 rejected")).to_be_visible()
+    keep_screenshot(page, "airflow-link-to-the-dashboard", height=1200)
 
 
 def test_graph_shows_groups_and_labels(
@@ -134,6 +161,14 @@ def test_graph_shows_groups_and_labels(
     page.goto(f"{started.airflow}/dags/{DAG}/grid?tab=graph")
 
     graph = page.locator(".react-flow")
-    for text in ("choose_input", "new_files", "days_again", "kpis", "finish", "new files", "reprocess_dates"):
+    for text in (
+        "choose_input",
+        "check_new_files",
+        "reprocess_days",
+        "compute_and_store_kpis",
+        "archive_and_clean_up",
+        "new files",
+        "dates",
+    ):
         expect(graph.get_by_text(text, exact=True).first).to_be_visible()
     keep_screenshot(page, "airflow-graph")

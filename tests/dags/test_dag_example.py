@@ -124,19 +124,19 @@ class TestDag:
         }
 
         assert groups == {
-            "new_files": {
+            "check_new_files": {
                 "sense_streaming_data",
                 "list_stream_files",
                 "extract_and_combine_streams",
                 "validate_csv_files",
                 "move_files_to_intermediate_bucket",
             },
-            "days_again": {"prepare_reprocessing"},
-            "kpis": {"trigger_glue_job", "store_kpis_in_dynamodb"},
-            "finish": {"archive_streams_data", "delete_files_from_intermediate_bucket"},
+            "reprocess_days": {"prepare_reprocessing"},
+            "compute_and_store_kpis": {"trigger_glue_job", "store_kpis_in_dynamodb"},
+            "archive_and_clean_up": {"archive_streams_data", "delete_files_from_intermediate_bucket"},
         }
         labels = {task_id: info["label"] for task_id, info in dag.edge_info["choose_input"].items()}
-        assert labels == {"sense_streaming_data": "new files", "prepare_reprocessing": "reprocess_dates"}
+        assert labels == {"sense_streaming_data": "new files", "prepare_reprocessing": "dates"}
 
     def test_run_is_one_whose_note_the_plugin_knows(self, dag: DAG) -> None:
         assert dag.dag_id == run_note_plugin.DAG_ID

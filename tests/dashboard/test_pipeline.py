@@ -307,3 +307,24 @@ def test_run_of_which_every_check_passed_says_so(put_report: Callable[..., None]
     put_report(1, checks=[WARNED | {"verdict": "passed", "message": ""}])
 
     assert "Every check of this run passed." in open_page("pipeline").sentences
+
+
+def test_address_with_a_run_shows_that_run_first(put_report: Callable[..., None]) -> None:
+    put_report(1, totals=TOTALS | {"rejected": 7})
+    put_report(2)
+
+    page = open_page("pipeline", run="run-1")
+
+    assert page.commands[0].endswith("run-1")
+    assert "33,200 valid + 7 rejected" in page.text
+    assert "33,200 valid + 120 rejected" not in page.text
+    assert [run["Run"] for run in page.frame(-1).to_dict("records")] == ["manual__2", "manual__1"]
+
+
+def test_address_with_an_unknown_run_says_so(put_report: Callable[..., None]) -> None:
+    put_report(1)
+
+    page = open_page("pipeline", run="no *such* run")
+
+    assert any("no record of a run no \\*such\\* run" in sentence for sentence in page.sentences)
+    assert len(page.frame()) == 1

@@ -8,7 +8,7 @@ import sys
 
 from local_aws_support import REPOSITORY
 
-# Streamlit catches what a page raises and goes on, so the script has to ask.
+# Streamlit catches the errors of a page, so the script asks for them.
 START = """
 from streamlit.testing.v1 import AppTest
 app = AppTest.from_file("dashboard/app.py", default_timeout=60).run()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
@@ -49,6 +50,7 @@ def find_problems(
         *history_problems(observed),
         *table_problems(observed, delivered),
         *stamp_problems(observed),
+        *copy_problems(observed),
         *leftover_problems(observed, unfinished_runs),
     ]
 
@@ -228,6 +230,29 @@ def stamp_problems(observed: Observed) -> Iterator[str]:
                 yield f"items of {day}: version {version}, history has {objects} objects"
             if run_key not in observed.reports:
                 yield f"items of {day}: run {run_key}, which wrote them, has no report"
+
+
+def copy_problems(observed: Observed) -> Iterator[str]:
+    """Check that the Parquet files for SQL hold exactly the table's items."""
+    # Arrow, which wrote the files, is not asked.
+    import duckdb
+
+    copies: Items = {}
+    for key, content in observed.archived("kpis/").items():
+        day = key.split("/")[1].removeprefix("listen_date=")
+        with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+            file.write(content)
+            file.flush()
+            rows = duckdb.read_parquet(file.name)
+            for values in rows.fetchall():
+                row = {
+                    name: value for name, value in zip(rows.columns, values, strict=True) if value is not None
+                }
+                copies[day, row.pop("track_genre")] = row
+    for key in sorted(copies.keys() | observed.items.keys()):
+        item = {name: value for name, value in observed.items.get(key, {}).items() if name != "status"}
+        if copies.get(key) != item:
+            yield f"item {key}: its Parquet file has {copies.get(key)}, the table {item}"
 
 
 def expected_items(observed: Observed, delivered: Delivered) -> Items:

@@ -71,7 +71,7 @@ def ran(
     left_out = shutil.ignore_patterns("__pycache__")
     shutil.copytree(DAGS_DIR, folder / layout.dags, ignore=left_out)
     shutil.copytree(PLUGINS_DIR, folder / "plugins", ignore=left_out)
-    environment = deployment.environment
+    environment = deployment.environment | {"DASHBOARD_URL": "https://kpis.example.com"}
     if layout.with_script:
         shutil.copytree(SCRIPT.parent, (folder / layout.dags).parent / "glue_script", ignore=left_out)
     else:
@@ -139,4 +139,4 @@ def test_link_to_the_report_is_there(ran: Ran) -> None:
     [(value,)] = ran.services.rows("SELECT value FROM xcom WHERE key = 'run_report_link'")
 
     text = value.decode() if isinstance(value, bytes) else value
-    assert f"/{ran.deployment.resources.archive_bucket}/runs/" in text
+    assert "https://kpis.example.com/pipeline?run=" in text

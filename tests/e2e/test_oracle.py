@@ -122,6 +122,14 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
         archived(f"^listens/listen_date={FIRST_DAY}/", lost),
         f"history of {FIRST_DAY} lacks",
     ),
+    "a day's Parquet file is lost": (
+        archived(f"^kpis/listen_date={FIRST_DAY}/", lost),
+        "its Parquet file has None, the table",
+    ),
+    "an item differs from its Parquet file": (
+        item("disco", unique_listeners=99),
+        "'disco'): its Parquet file has {",
+    ),
     "a file's rows do not add up": (
         archived("report.json$", with_one_valid_row_less),
         "51 rows, but 49 valid + 1 rejected",

@@ -20,7 +20,7 @@ from airflow.settings import initialize
 from airflow.utils.session import create_session
 from sqlalchemy import delete, insert, select, update
 
-from run_note_plugin import DAG_ID, HEADING, XCOM_KEY, RunNoteListener, _xcom_model
+from run_note_plugin import DAG_ID, HEADING, NOTHING_TO_DO, XCOM_KEY, RunNoteListener, _xcom_model
 
 RUN_ID = "manual__2024-06-26T00:00:00+00:00"
 LISTENER = RunNoteListener()
@@ -145,6 +145,12 @@ def test_reference_of_a_custom_xcom_backend_is_not_a_note(run: Run) -> None:
     run.leave("archive_streams_data", "s3://bucket/xcom/1.json")
 
     assert run.end(archive_streams_data="success") is None
+
+
+def test_run_whose_wait_was_ended_from_outside_had_nothing_to_do(run: Run) -> None:
+    note = run.end(sense_streaming_data="skipped", archive_streams_data="skipped")
+
+    assert note == f"{HEADING}\n\n{NOTHING_TO_DO}"
 
 
 def test_note_of_a_person_stays(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from helpers.contract.settings import AWS_CONN_ID
@@ -11,6 +12,13 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MAX_CONNECTIONS = 16
+# For each client Airflow logs two lines about the connection, always the same. The upload of the Glue script
+# warns that nothing reads data lineage. These lines would hide what the task says.
+LOG_LEVELS = {
+    "airflow.hooks.base": logging.WARNING,
+    "airflow.providers.amazon.aws.utils.connection_wrapper": logging.WARNING,
+    "airflow.lineage.hook": logging.ERROR,
+}
 
 
 def s3_client() -> S3Client:
@@ -34,6 +42,8 @@ def _client(service: str) -> Any:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
     from botocore.config import Config
 
+    for name, level in LOG_LEVELS.items():
+        logging.getLogger(name).setLevel(level)
     config = Config(
         retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=MAX_CONNECTIONS
     )

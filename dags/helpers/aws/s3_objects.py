@@ -239,7 +239,8 @@ def delete_objects(s3: S3Client, bucket: str, keys: list[str]) -> None:
 
 
 def _to_json(value: Any) -> bytes:
-    return json.dumps(value, indent=1, ensure_ascii=False).encode()
+    # On one line, as Athena needs it: its readers of JSON take each line for a record.
+    return json.dumps(value, ensure_ascii=False).encode()
 
 
 def _same_content(

@@ -82,6 +82,16 @@ def history_prefix(listen_date: str) -> str:
     return f"listens/listen_date={listen_date}/"
 
 
+def kpis_key(listen_date: str) -> str:
+    """Return the archive key of the day's KPI items as Parquet."""
+    return f"kpis/listen_date={listen_date}/items.parquet"
+
+
+def catalog_copy_key(name: str, file: str) -> str:
+    """Return the archive key of a file of the catalog, `songs` or `users`, that the last run used."""
+    return f"catalogs/{name}/{file}"
+
+
 def archive_key(version: ObjectVersion) -> str:
     """Return the archive key of a processed file version: its arrival day, its source key and its version."""
     return f"streams/{version['last_modified'][:10]}/{versioned_name(version)}"

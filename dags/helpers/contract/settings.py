@@ -31,6 +31,7 @@ class PipelineConfig:
     max_catalog_shrinkage: float = 0.2
     max_catalog_age_days: float = 30
     glue_script_location: str = ""
+    dashboard_url: str = ""
 
     @classmethod
     def from_env(cls) -> PipelineConfig:
@@ -65,6 +66,7 @@ class PipelineConfig:
             ),
             "max_catalog_age_days": lambda: _number("MAX_CATALOG_AGE_DAYS", cls.max_catalog_age_days),
             "glue_script_location": _glue_script_location,
+            "dashboard_url": _dashboard_url,
         }
         values, wrong = {}, []
         for field, value_of in read.items():
@@ -127,6 +129,16 @@ def _glue_script_location() -> str:
             "script in S3, such as s3://my-bucket/artifacts/glue-scripts/glue_script.py, or empty."
         )
     return location
+
+
+def _dashboard_url() -> str:
+    url = setting("DASHBOARD_URL", "").rstrip("/")
+    if url and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url):
+        raise ValueError(
+            f"The environment variable DASHBOARD_URL is {url!r}; it must be the address of the dashboard, "
+            "such as https://kpis.example.com, or empty."
+        )
+    return url
 
 
 def _number(

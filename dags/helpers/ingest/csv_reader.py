@@ -30,6 +30,7 @@ from helpers.ingest.csv_quoting import (
     count_breaks,
     split_record,
 )
+from helpers.ingest.file_forms import other_format
 
 # Arrow reads up to 32 blocks ahead and keeps them in memory.
 BLOCK_BYTES = 1024**2
@@ -283,6 +284,8 @@ class _CheckedStream:
     def read(self, size: int) -> bytes:
         try:
             data: bytes = self._source.read(size)
+            if not self._checked and (form := other_format(data)):
+                raise FileRejectedError(form)
             # ASCII needs no decoding, unless a character was begun before it.
             if self._is_in_character or not data.isascii() or not data:
                 self._decoder.decode(data, final=not data)

@@ -17,12 +17,14 @@ from helpers.contract.records import NO_VALID_ROWS
 from helpers.contract.wording import shortened
 from helpers.notices.sentences import as_code, ignored_sentence, waiting_sentence
 from helpers.run.checks import notable
-from run_note_plugin import HEADING, NOT_ARCHIVED, XCOM_KEY, failed_tasks
+from run_note_plugin import HEADING, NOT_ARCHIVED, NOTHING_TO_DO, XCOM_KEY, failed_tasks
 
 if TYPE_CHECKING:
     from airflow.utils.context import Context
+    from mypy_boto3_s3 import S3Client
 
     from helpers.contract.records import Check, RunEnding, RunReport
+    from helpers.contract.settings import PipelineConfig
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ def run_note(
     Args:
         report: the run report; None when there is none.
         failed: tasks that failed.
-        links: in Markdown, to the run's report and quarantine.
+        links: in Markdown, to pages about the run.
         stopped: the checks, if they stopped the run.
         more: further paragraphs, in Markdown.
         ending: why a task failed, if that was recorded.
@@ -83,7 +85,7 @@ def run_note(
     if report:
         lines += _lines_of_report(report)
     elif not failed:
-        lines.append("Nothing to do: no stream file came in time. The next run takes what comes.")
+        lines.append(NOTHING_TO_DO)
     lines += more
     note = shortened("\n\n".join(lines), MAX_NOTE)
     for link in links:
@@ -94,9 +96,8 @@ def run_note(
 
 
 def _with_report(dag_run_id: str, failed: list[str], started_at: datetime | None) -> str:
-    from helpers.contract.keys import quarantine_prefix, report_key, run_key_of
+    from helpers.contract.keys import run_key_of
     from helpers.contract.settings import PipelineConfig
-    from helpers.notices.run_links import object_url, prefix_url
     from helpers.run.source_files import list_new_files
     from helpers.run.store import RunStore
 
@@ -110,15 +111,28 @@ def _with_report(dag_run_id: str, failed: list[str], started_at: datetime | None
     except Exception as error:
         logger.warning("The report of run %s could not be read", dag_run_id, exc_info=True)
         return f"{HEADING}\n\nThe run report could not be read: {error}"[:MAX_NOTE]
-    links = []
-    if report:
-        if report["totals"]["rejected"] or report["totals"]["quarantined"]:
-            address = prefix_url(s3, config.archive_bucket, quarantine_prefix(run_key))
-            links.append(f"[Quarantined files and rows]({address})")
-        address = object_url(s3, config.archive_bucket, report_key(run_key))
-        links.append(f"[The whole report]({address})")
+    links = _links(s3, config, run_key, report)
     remarks = _remarks(report, failed, started_at, new, ignored)
     return run_note(report, failed, links, remarks, stopped or (), ending)
+
+
+def _links(s3: S3Client, config: PipelineConfig, run_key: str, report: RunReport | None) -> list[str]:
+    from helpers.contract.keys import report_key
+    from helpers.notices.run_links import dashboard_page, quarantine_page, report_page
+
+    if page := dashboard_page(config, run_key):
+        # It shows report and quarantine, and runs without a report too.
+        return [f"[This run in the dashboard]({page})"]
+    if report is None:
+        return []
+    page = report_page(s3, config, run_key)
+    if page is None:
+        return [f"The whole report: {as_code(f's3://{config.archive_bucket}/{report_key(run_key)}')}"]
+    links = [f"[The whole report]({page})"]
+    if report["totals"]["rejected"] or report["totals"]["quarantined"]:
+        quarantine = quarantine_page(s3, config, run_key)
+        links.insert(0, f"[Quarantined files and rows]({quarantine})")
+    return links
 
 
 def _remarks(

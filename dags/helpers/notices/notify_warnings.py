@@ -9,7 +9,7 @@ from helpers.contract.records import RunReport
 from helpers.contract.settings import PipelineConfig
 from helpers.contract.wording import counted
 from helpers.notices.notify_failure import MAX_SUBJECT, publish
-from helpers.notices.run_links import object_url
+from helpers.notices.run_links import report_page
 from helpers.run.checks import notable
 
 if TYPE_CHECKING:
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 def notify_warnings(s3: S3Client, config: PipelineConfig, report: RunReport) -> None:
     """Publish one message about the checks that did not simply pass; do nothing if all passed."""
     if notable(report.get("checks", [])):
-        link = object_url(s3, config.archive_bucket, report_key(report["run_key"]))
-        publish(*warning_message(report, link))
+        run_key = report["run_key"]
+        stored = f"s3://{config.archive_bucket}/{report_key(run_key)}"
+        publish(*warning_message(report, report_page(s3, config, run_key) or stored))
 
 
 def warning_message(report: RunReport, link: str) -> tuple[str, str]:
-    """Return subject and text of the message; `link` leads to the run report."""
+    """Return subject and text of the message; `link` is where to read the run report."""
     checks = notable(report["checks"])
     totals = report["totals"]
     if totals["quarantined"] or totals["rejected"]:

@@ -225,8 +225,8 @@ class GlueDay:
                 "track_genre": genre,
                 "listen_count": count,
                 "unique_listeners": 1,
-                "total_listening_time": count * 2.57,
-                "avg_listening_time_per_user": count * 2.57,
+                "total_listening_time": round(count * 2.57, 2),
+                "avg_listening_time_per_user": round(count * 2.57, 2),
                 **(
                     {"unmatched_track_listens": 0, "unmatched_user_listens": 0}
                     if genre == "ALL_GENRES"

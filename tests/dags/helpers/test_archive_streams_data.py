@@ -515,6 +515,7 @@ def test_task_leaves_the_address_of_the_report_that_it_wrote(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "archive_streams_data", lambda stored, _: stored["run_key"])
+    monkeypatch.setenv("DASHBOARD_URL", "http://localhost:8501")
     pushed: dict[str, str] = {}
     task_instance = SimpleNamespace(xcom_push=lambda key, value: pushed.update({key: value}))
     operator = ArchiveStreamsDataOperator(task_id="archive", stored={"run_key": "the key"})  # type: ignore[typeddict-item]
@@ -527,9 +528,18 @@ def test_task_leaves_the_address_of_the_report_that_it_wrote(
 
     assert operator.execute(context) == "the key"
 
-    address = f"{pipeline.endpoint_url}/{pipeline.config.archive_bucket}/the%20key?"
-    assert pushed[RunReportLink.xcom_key].startswith(address)
+    assert pushed[RunReportLink.xcom_key] == "http://localhost:8501/pipeline?run=the%20key"
     assert pushed[XCOM_KEY].startswith(HEADING)
+
+
+def test_task_leaves_no_address_if_no_page_shows_the_report(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "archive_streams_data", lambda stored, _: stored["run_key"])
+    monkeypatch.setattr(module, "note_run", lambda context: None)
+    operator = ArchiveStreamsDataOperator(task_id="archive", stored={"run_key": "the key"})  # type: ignore[typeddict-item]
+
+    assert operator.execute({"ti": SimpleNamespace()}) == "the key"  # type: ignore[typeddict-item]
 
 
 def test_task_whose_helper_fails_leaves_no_address(

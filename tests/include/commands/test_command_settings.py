@@ -79,12 +79,12 @@ def test_settings_come_too_late_for_what_is_running(
     local_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, console: Console
 ) -> None:
     (tmp_path / "sleeper.py").write_text("import time; time.sleep(600)")
-    for name in ("scheduler", "triggerer", "webserver_8123", "local_aws_5999"):
+    for name in ("scheduler", "triggerer", "webserver_8123_on_aws_5999", "local_aws_5999"):
         Service(name).start("sleeper", [], os.environ | {"PYTHONPATH": str(tmp_path)})
 
     monkeypatch.setenv(command_settings.GIVEN_SETTINGS, "AWS_PORT PIPELINE_SCHEDULE")
     with pytest.raises(UserError, match=r"takes PIPELINE_SCHEDULE only when it starts\. First: make down"):
-        scheduler.up(5999, 8123, console)
+        scheduler.up(5999, 8123, 8599, console)
 
     given = {command_settings.GIVEN_SETTINGS: "LOCAL_AWS_DRIVER_MEMORY"}
     with pytest.raises(UserError, match="takes LOCAL_AWS_DRIVER_MEMORY only when it starts"):

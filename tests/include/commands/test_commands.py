@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from include.commands import scheduler
+from include.commands import dashboard, scheduler
 from include.commands.__main__ import main
 from include.commands.airflow_version import AIRFLOW, VERSIONS
 from include.commands.environment import ROOT
@@ -18,7 +18,10 @@ from include.commands.services import Service, recorded_services
 
 
 def _start_sleeping(name: str, tmp_path: Path) -> Service:
-    (tmp_path / "sleeper.py").write_text("import time; time.sleep(600)")
+    sleeper = tmp_path / "sleeper.py"
+    # Another one that starts would find the file empty while it is written again.
+    if not sleeper.exists():
+        sleeper.write_text("import time; time.sleep(600)")
     service = Service(name)
     service.start("sleeper", [], os.environ | {"PYTHONPATH": str(tmp_path)})
     return service
@@ -34,7 +37,9 @@ def test_run_on_a_wrong_folder_fails_before_anything_starts(
 
 
 @pytest.mark.parametrize(
-    ("command", "options"), [("run", []), ("up", ["--web-port", "1"])], ids=["run", "up"]
+    ("command", "options"),
+    [("run", []), ("up", ["--web-port", "1", "--dashboard-port", "2"])],
+    ids=["run", "up"],
 )
 def test_taken_port_of_local_aws_is_named_with_the_remedy(
     command: str, options: list[str], local_dir: Path, capfd: pytest.CaptureFixture[str]
@@ -54,7 +59,7 @@ def test_taken_port_of_the_webserver_is_named_before_anything_starts(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        assert main(["up", "--web-port", str(port)]) == 1
+        assert main(["up", "--web-port", str(port), "--dashboard-port", "2"]) == 1
 
     assert f"make up{AIRFLOW.make_option} WEB_PORT={port + 1}" in capfd.readouterr().err
     assert recorded_services() == []
@@ -79,6 +84,28 @@ def test_taken_port_of_the_dashboard_is_named_before_anything_starts(
     assert recorded_services() == []
 
 
+def test_up_names_a_taken_port_of_its_dashboard_before_anything_starts(
+    local_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert main(["up", "--aws-port", "5999", "--web-port", "1", "--dashboard-port", str(port)]) == 1
+
+    assert f"make up AWS_PORT=5999{AIRFLOW.make_option} DASHBOARD_PORT={port + 1}" in capfd.readouterr().err
+    assert recorded_services() == []
+
+
+def test_dashboard_without_its_environment_says_what_makes_it(
+    local_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dashboard, "PYTHON", tmp_path / "python")
+
+    with pytest.raises(UserError, match=r"python is missing\. First: make dashboard"):
+        dashboard.start(5999, 8599, os.environ)
+
+    assert recorded_services() == []
+
+
 def test_dashboard_again_says_where_it_is_up(
     local_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,7 +122,7 @@ def test_up_leaves_the_dashboard_running(local_dir: Path, tmp_path: Path, consol
         _start_sleeping(name, tmp_path) for name in ("triggerer", "dashboard_8599_on_aws_5999")
     )
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(UserError, match="is taken"):
-        scheduler.up(5999, listener.getsockname()[1], console)
+        scheduler.up(5999, listener.getsockname()[1], 8599, console)
 
     assert left_over.process() is None
     assert dashboard.process() is not None
@@ -141,14 +168,16 @@ def test_value_that_is_not_a_port_is_refused(port: str, capfd: pytest.CaptureFix
 
 
 def test_up_again_says_where_it_is_up(local_dir: Path, tmp_path: Path, console: Console) -> None:
-    for name in (*AIRFLOW.other_services, f"{AIRFLOW.web}_8123"):
+    for name in (*AIRFLOW.other_services, f"{AIRFLOW.web}_8123_on_aws_5999"):
         _start_sleeping(name, tmp_path)
 
-    assert scheduler.up(5555, 8083, console) == 0
+    assert scheduler.up(5555, 8083, 8501, console) == 0
 
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert f"{AIRFLOW.name} is up already." in text
     assert "http://localhost:8123" in text
+    assert f"it does not run; make dashboard AWS_PORT=5999{AIRFLOW.make_option} starts it" in text
+    assert f"make run DATA=folder AWS_PORT=5999{AIRFLOW.make_option}" in text
     assert all(service.process() for service in recorded_services())
 
 
@@ -156,16 +185,59 @@ def test_other_version_of_airflow_keeps_running_and_is_named_with_the_remedy(
     local_dir: Path, tmp_path: Path, console: Console
 ) -> None:
     (other,) = (version for version in VERSIONS.values() if version is not AIRFLOW)
-    services = [_start_sleeping(name, tmp_path) for name in ("scheduler", f"{other.web}_8123")]
-
-    with pytest.raises(UserError) as refused:
-        scheduler.up(5555, 8083, console)
-
-    assert str(refused.value) == (
-        f"{other.name} is up at http://localhost:8123, and {AIRFLOW.name} cannot run beside it. "
-        f"First: make down (local AWS forgets its data), then: make up{AIRFLOW.make_option}"
+    services = [_start_sleeping(name, tmp_path) for name in ("scheduler", f"{other.web}_8123_on_aws_5999")]
+    message = (
+        f"{other.name} is up at http://localhost:8123, and {AIRFLOW.name} cannot run beside it. Give the "
+        f"command with AIRFLOW={other.number}, or first: make down (local AWS forgets its data)."
     )
+
+    for command in (
+        lambda: scheduler.up(5555, 8083, 8501, console),
+        lambda: scheduler.refuse_settings_of_running_airflow(5999),
+    ):
+        with pytest.raises(UserError) as refused:
+            command()
+        assert str(refused.value) == message
     assert all(service.process() for service in services)
+
+
+def test_up_again_says_where_its_dashboard_is(local_dir: Path, tmp_path: Path, console: Console) -> None:
+    airflow = (*AIRFLOW.other_services, f"{AIRFLOW.web}_8123_on_aws_5999")
+    for name in (*airflow, "dashboard_8599_on_aws_5999", "dashboard_8600_on_aws_5998"):
+        _start_sleeping(name, tmp_path)
+
+    scheduler.up(5999, 8123, 8599, console)
+
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Dashboard:     http://localhost:8599\n" in text
+
+
+def test_running_airflow_is_that_of_its_local_aws(local_dir: Path, tmp_path: Path) -> None:
+    *first, last = AIRFLOW.other_services
+    for name in (*first, f"{AIRFLOW.web}_8123_on_aws_5999"):
+        _start_sleeping(name, tmp_path)
+    assert scheduler.running_airflow() is None
+
+    _start_sleeping(last, tmp_path)
+    assert scheduler.airflow_on(5999) == scheduler.running_airflow() == (8123, 5999)
+    assert scheduler.airflow_on(5555) is None
+
+
+@pytest.mark.parametrize("command", [["run"], ["reprocess", "2024-06-25"]])
+def test_settings_come_too_late_for_a_run_of_the_running_airflow(
+    command: list[str],
+    local_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for name in (*AIRFLOW.other_services, f"{AIRFLOW.web}_8123_on_aws_5999", "local_aws_5999"):
+        _start_sleeping(name, tmp_path)
+    monkeypatch.setenv("GIVEN_SETTINGS", "MAX_REJECTED_FRACTION")
+
+    assert main([command[0], "--aws-port", "5999", *command[1:]]) == 1
+
+    assert "Airflow is running already and takes MAX_REJECTED_FRACTION only when" in capfd.readouterr().err
 
 
 def test_down_stops_everything_and_says_what_is_gone(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from botocore.utils import get_environ_proxies
+from cryptography.fernet import Fernet
 
 from include.commands.environment import (
     ROOT,
@@ -117,3 +118,14 @@ def test_tasks_have_the_environment_of_the_image(tmp_path: Path) -> None:
 
     assert of_image["MALLOC_ARENA_MAX"]
     assert {name: environment[name] for name in of_image} == of_image
+
+
+def test_key_of_an_airflow_is_made_once_and_only_its_user_reads_it(tmp_path: Path) -> None:
+    first, other = tmp_path / "first", tmp_path / "other"
+
+    key = airflow_environment({}, 5555, RESOURCES, first)["AIRFLOW__CORE__FERNET_KEY"]
+
+    assert Fernet(key).decrypt(Fernet(key).encrypt(b"secret")) == b"secret"
+    assert airflow_environment({}, 5555, RESOURCES, first)["AIRFLOW__CORE__FERNET_KEY"] == key
+    assert airflow_environment({}, 5555, RESOURCES, other)["AIRFLOW__CORE__FERNET_KEY"] != key
+    assert (first / "fernet.key").stat().st_mode & 0o077 == 0

@@ -232,4 +232,6 @@ def _install_python_that_shows_its_arguments(project: Path) -> Path:
     python.chmod(0o755)
     (project / STAMP).touch()
     (project / ARCHIVE_STAMP).touch()
+    (project / ".venv-dashboard").mkdir()
+    (project / ".venv-dashboard" / ".installed-from-lock").touch()
     return python

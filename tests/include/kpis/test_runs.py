@@ -237,3 +237,16 @@ class TestWaitingFiles:
         monkeypatch.delenv("SOURCE_BUCKET_NAME")
         nothing: list[WaitingFile] | None = list_waiting(archive, [])
         assert nothing is None
+
+
+def test_run_that_is_asked_for_is_read_even_if_it_is_older(archive: Archive, put: Put) -> None:
+    for number in range(3):
+        put(f"runs/run-{number}/ending.json", ENDING | {"run_key": f"run-{number}"})
+
+    (newest,), _ = read_runs(archive, newest=1)
+    others = [number for number in range(3) if f"run-{number}" != newest.run_key]
+    runs, in_all = read_runs(archive, newest=1, also=f"run-{others[0]}")
+
+    assert {run.run_key for run in runs} == {newest.run_key, f"run-{others[0]}"}
+    assert in_all == 3
+    assert read_runs(archive, newest=3, also="run-1")[1] == 3

@@ -197,3 +197,26 @@ def test_address_of_a_script_in_s3_is_taken_as_it_is(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("GLUE_SCRIPT_LOCATION", value)
 
     assert PipelineConfig.from_env().glue_script_location == value
+
+
+@pytest.mark.parametrize(
+    "value", ["localhost:8501", "kpis.example.com", "http://", "http://h/?run=1", "http://a b"]
+)
+def test_what_is_not_the_address_of_a_dashboard_is_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("DASHBOARD_URL", value)
+
+    with pytest.raises(ConfigurationError, match=r"such as https://kpis\.example\.com, or empty") as error:
+        PipelineConfig.from_env()
+
+    assert "DASHBOARD_URL is " in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["http://localhost:8501", "http://localhost:8501/", "https://example.com/kpis/"]
+)
+def test_address_of_the_dashboard_is_taken_without_its_last_slash(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("DASHBOARD_URL", value)
+
+    assert PipelineConfig.from_env().dashboard_url == value.rstrip("/")

@@ -167,8 +167,10 @@ def test_header_alone_is_a_file_without_rows(data: bytes) -> None:
         pytest.param(
             HEADER + b"1,a,x\n2\xe9\n", "not UTF-8: byte 0xe9 near offset 36;", id="in a bad record"
         ),
-        pytest.param("user_id".encode("utf-16"), "not UTF-8: byte 0xff near offset 0;", id="UTF-16"),
+        pytest.param("user_id".encode("utf-16"), "looks like UTF-16 text: save it as UTF-8", id="UTF-16"),
         pytest.param(HEADER + b"1,a,\xc3", "not UTF-8: byte 0xc3 near offset 3", id="cut in a character"),
+        pytest.param(b'{"user_id": 1}\n', "^the file looks like JSON: export it as CSV$", id="JSON lines"),
+        pytest.param(gzip.compress(b"PK\x03\x04"), "^the file looks like a ZIP archive or ", id="ZIP zipped"),
         pytest.param(gzip.compress(HEADER)[:-9], "gzip data is truncated or damaged", id="gzip cut"),
         pytest.param(gzip.compress(HEADER)[:5], "gzip data is truncated or damaged", id="gzip cut early"),
         pytest.param(gzip.compress(HEADER) + b"x", "gzip data is truncated or damaged", id="gzip and more"),

@@ -10,6 +10,7 @@ from pipeline_support import RUN_ID, Pipeline
 
 from helpers.contract.keys import report_key, run_key_of
 from helpers.contract.records import FAILED
+from helpers.notices import run_links
 from helpers.notices.note_run import HEADING, MAX_NOTE, XCOM_KEY, note_run, run_note
 from helpers.notices.record_ending import record_ending
 
@@ -72,9 +73,8 @@ def put_report(pipeline: Pipeline, **changes: Any) -> None:
 
 def test_note_says_what_the_run_did_and_where_to_look(pipeline: Pipeline, run: Run) -> None:
     put_report(pipeline)
-    bucket, run_key = f"{pipeline.endpoint_url}/{pipeline.config.archive_bucket}", run_key_of(RUN_ID)
 
-    *lines, quarantine, whole_report = run.end().split("\n\n")
+    *lines, whole_report = run.end().split("\n\n")
 
     assert lines == [
         HEADING,
@@ -83,10 +83,36 @@ def test_note_says_what_the_run_did_and_where_to_look(pipeline: Pipeline, run: R
         "Valid rows: 32,962 new + 238 repeated",
         "Days: 2 (2024-06-25 to 2024-06-26), 20,010 listens; KPI items: 230 written, 1 deleted",
     ]
-    assert whole_report.startswith(f"[The whole report]({bucket}/runs/{run_key}/report.json?")
-    assert quarantine.startswith(
-        f"[Quarantined files and rows]({bucket}?list-type=2&prefix=quarantine%2F{run_key}%2F"
-    )
+    # Without a dashboard or AWS's console, a link could only lead to JSON.
+    stored = f"s3://{pipeline.config.archive_bucket}/{report_key(run_key_of(RUN_ID))}"
+    assert whole_report == f"The whole report: `{stored}`"
+
+
+@pytest.mark.parametrize("failed", [None, "trigger_glue_job"], ids=["skipped", "failed"])
+@pytest.mark.parametrize("with_report", [True, False])
+def test_note_links_to_the_dashboard_whether_or_not_there_is_a_report(
+    pipeline: Pipeline, run: Run, monkeypatch: pytest.MonkeyPatch, failed: str | None, with_report: bool
+) -> None:
+    monkeypatch.setenv("DASHBOARD_URL", "http://localhost:8501/")
+    if with_report:
+        put_report(pipeline)
+
+    link = run.end(failed).split("\n\n")[-1]
+
+    page = f"http://localhost:8501/pipeline?run={run_key_of(RUN_ID)}"
+    assert link == f"[This run in the dashboard]({page})"
+
+
+def test_note_links_to_the_report_and_the_quarantine_in_the_console_of_aws(
+    pipeline: Pipeline, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_report(pipeline)
+    monkeypatch.setattr(run_links, "console_url", lambda client: "https://console.aws.amazon.com")
+
+    *_, quarantine, whole_report = run.end().split("\n\n")
+
+    assert quarantine.startswith("[Quarantined files and rows](https://console.aws.amazon.com/s3/buckets/")
+    assert whole_report.startswith("[The whole report](https://console.aws.amazon.com/s3/object/")
 
 
 WARNED = {"name": "old_days", "value": 1, "limit": 0, "verdict": "warned", "message": "1 days are old"}
@@ -174,7 +200,6 @@ def test_note_of_a_red_run_with_a_report_has_both(pipeline: Pipeline, run: Run) 
     assert "no row was valid, so the files are in quarantine" in note
     assert "before the KPIs are stored" not in note
     assert "Rows: 33,320" in note
-    assert "Quarantined files and rows" in note
 
 
 def test_note_of_a_skipped_run_says_that_there_was_nothing_to_do(run: Run) -> None:

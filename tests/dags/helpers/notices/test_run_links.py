@@ -1,12 +1,19 @@
-import urllib.request
+from dataclasses import replace
 from typing import Any
 
 import boto3
 import pytest
-from pipeline_support import Pipeline
 
-from helpers.aws.clients import s3_client
-from helpers.notices.run_links import console_url, object_url, prefix_url
+from helpers.contract.settings import PipelineConfig
+from helpers.notices.run_links import console_url, dashboard_page, quarantine_page, report_page
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch) -> PipelineConfig:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    for kind in ("source", "intermediate", "archive"):
+        monkeypatch.setenv(f"{kind.upper()}_BUCKET_NAME", kind)
+    return PipelineConfig.from_env()
 
 
 def client(region: str, endpoint_url: str | None = None) -> Any:
@@ -24,35 +31,34 @@ def client(region: str, endpoint_url: str | None = None) -> Any:
         ("us-gov-west-1", "https://console.amazonaws-us-gov.com"),
     ],
 )
-def test_console_is_that_of_the_partition(region: str, console: str) -> None:
+def test_console_is_that_of_the_partition(config: PipelineConfig, region: str, console: str) -> None:
     s3 = client(region)
 
     assert console_url(s3) == console
-    assert object_url(s3, "archive", "runs/a+b/report.json") == (
+    assert report_page(s3, config, "a+b") == (
         f"{console}/s3/object/archive?region={region}&prefix=runs%2Fa%2Bb%2Freport.json"
     )
-    assert prefix_url(s3, "archive", "quarantine/a/") == (
+    assert quarantine_page(s3, config, "a") == (
         f"{console}/s3/buckets/archive?region={region}&prefix=quarantine%2Fa%2F"
     )
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:5555", "local-aws:5555", "amazonaws.com.example.org"])
-def test_what_is_not_aws_is_linked_to_itself(host: str) -> None:
+def test_what_is_not_aws_has_no_page_of_its_own(config: PipelineConfig, host: str) -> None:
     s3 = client("us-east-1", f"http://{host}")
 
     assert console_url(s3) is None
-    assert object_url(s3, "archive", "runs/a b/report.json").startswith(
-        f"http://{host}/archive/runs/a%20b/report.json?"
-    )
-    assert prefix_url(s3, "archive", "q/").startswith(f"http://{host}/archive?list-type=2&prefix=q%2F&")
+    assert report_page(s3, config, "a") is None
+    assert quarantine_page(s3, config, "a") is None
 
 
-def test_link_to_what_is_not_aws_needs_no_sign_in(pipeline: Pipeline) -> None:
-    bucket = pipeline.config.archive_bucket
-    pipeline.s3.put_object(Bucket=bucket, Key="runs/a b/report.json", Body=b"the report")
-    s3 = s3_client()
+@pytest.mark.parametrize("endpoint_url", [None, "http://127.0.0.1:5555"], ids=["AWS", "local AWS"])
+def test_dashboard_is_the_page_of_a_run_wherever_there_is_one(
+    config: PipelineConfig, endpoint_url: str | None
+) -> None:
+    with_dashboard = replace(config, dashboard_url="https://kpis.example.com")
 
-    with urllib.request.urlopen(object_url(s3, bucket, "runs/a b/report.json")) as answer:
-        assert answer.read() == b"the report"
-    with urllib.request.urlopen(prefix_url(s3, bucket, "runs/")) as answer:
-        assert b"<Key>runs/a%20b/report.json</Key>" in answer.read()
+    page = "https://kpis.example.com/pipeline?run=a%2Bb"
+    assert report_page(client("us-east-1", endpoint_url), with_dashboard, "a+b") == page
+    assert dashboard_page(with_dashboard, "a+b") == page
+    assert dashboard_page(config, "a+b") is None
