@@ -2,6 +2,9 @@
 # Python 3.11 or 3.12 from PATH, or the one that you name: make run PYTHON=/path/to/python3.11
 PYTHON ?= $(shell for python in python3.11 python3.12 python3 python; do \
 	"$$python" -c '$(IS_SUPPORTED)' 2>/dev/null && echo "$$python" && break; done)
+# Airflow 2, which the image has, or 3. An AIRFLOW of the shell may mean something else, so it is ignored.
+AIRFLOW = 2
+TAKE_AIRFLOW = help run reprocess redrive up dashboard down doctor test-browser
 AWS_PORT ?= 5555
 WEB_PORT ?= 8083
 DASHBOARD_PORT ?= 8501
@@ -21,13 +24,28 @@ export DATA DATES RUN REMOVE QUERY USERS_TO_FORGET FILE GIVEN_SETTINGS
 # Packages of another environment must not mix with the locked ones.
 unexport PYTHONPATH PYTHONHOME
 
+ifeq ($(value AIRFLOW),2)
+ENVIRONMENT = .venv
+else ifeq ($(value AIRFLOW),3)
+ENVIRONMENT = .venv-airflow3
+else
+$(error AIRFLOW is '$(value AIRFLOW)', but it must be 2 or 3, as in: make up AIRFLOW=3)
+endif
+ifeq ($(origin AIRFLOW),command line)
+ifneq ($(filter-out $(TAKE_AIRFLOW),$(MAKECMDGOALS)),)
+$(error make $(filter-out $(TAKE_AIRFLOW),$(MAKECMDGOALS)) does not take AIRFLOW; make test-airflow3 tests on Airflow 3)
+endif
+endif
+
 IS_SUPPORTED = import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
-INSTALLED = .venv/.installed-from-lock
-CLASSES_ARCHIVED = .venv/.spark-classes-archived
+AIRFLOW2_INSTALLED = .venv/.installed-from-lock
+# Of the chosen version, as is ENVIRONMENT. A command that does not take AIRFLOW has Airflow 2.
+INSTALLED = $(ENVIRONMENT)/.installed-from-lock
+CLASSES_ARCHIVED = $(ENVIRONMENT)/.spark-classes-archived
 S3A_JARS = .local/s3a-jars
 AIRFLOW3_INSTALLED = .venv-airflow3/.installed-from-lock
 DASHBOARD_INSTALLED = .venv-dashboard/.installed-from-lock
-COMMAND = .venv/bin/python -m include.commands
+COMMAND = $(ENVIRONMENT)/bin/python -m include.commands
 UV = uv==0.13.9
 # A day on which the tests passed with the newest packages; pyproject.toml has the day for Airflow 2.
 AIRFLOW3_PACKAGES_OF = 2026-11-20T00:00:00Z
@@ -42,6 +60,7 @@ IN_PARALLEL = -n logical --maxprocesses 4 --dist worksteal
 help: ## List the commands
 	@echo 'make COMMAND, where COMMAND is:'
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
+	@echo 'run, reprocess, redrive, up, dashboard and doctor take AIRFLOW=3: Airflow 3 in place of Airflow 2'
 	@echo 'Ports of local AWS, of the UI and of the dashboard:' \
 		'AWS_PORT=$(AWS_PORT) WEB_PORT=$(WEB_PORT) DASHBOARD_PORT=$(DASHBOARD_PORT)'
 
@@ -63,12 +82,15 @@ up: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Start the pipeline with a scheduler, 
 dashboard: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Start the dashboard for local AWS, on DASHBOARD_PORT
 	@$(COMMAND) dashboard --aws-port '$(AWS_PORT)' --dashboard-port '$(DASHBOARD_PORT)'
 
-# Without the environment nothing was started. It is not a prerequisite, because a newer lock must not replace it now.
+# Without an environment nothing was started; each one stops what both started. It is not a prerequisite, because a
+# newer lock must not replace it now.
 down: ## Stop everything that run, up and dashboard started
-	@if [ -e $(INSTALLED) ]; then $(COMMAND) down; else echo 'Nothing was running.'; fi
+	@for installed in $(AIRFLOW2_INSTALLED) $(AIRFLOW3_INSTALLED); do \
+		if [ -e $$installed ]; then exec $${installed%/*}/bin/python -m include.commands down; fi; \
+	done; echo 'Nothing was running.'
 
 doctor: $(INSTALLED) ## Check the settings, AWS resources and rights of .env, or of local AWS
-	@.venv/bin/python -m include.doctor --aws-port '$(AWS_PORT)'
+	@$(ENVIRONMENT)/bin/python -m include.doctor --aws-port '$(AWS_PORT)'
 
 sql: $(INSTALLED) ## Ask the archive by SQL, with DuckDB: make sql [QUERY='SELECT ...' [FORMAT=csv]]
 	@.venv/bin/python -m include.sql --aws-port '$(AWS_PORT)' $(if $(FORMAT),--format '$(FORMAT)') -- "$$QUERY"
@@ -93,12 +115,14 @@ test-s3a: $(INSTALLED) $(S3A_JARS) ## Test the Glue script on Hadoop's S3A, as o
 	@echo 'Running the Glue script on S3A; this takes a few minutes'
 	@.venv/bin/python -m pytest tests/s3a
 
-# Tests of run notes are left out: Airflow 3's callbacks do not reach its database.
-test-airflow3: $(AIRFLOW3_INSTALLED) ## Test the DAG, its helpers and whole runs on Airflow 3
+test-airflow3: $(AIRFLOW3_INSTALLED) ## Test the DAG, its helpers, whole runs and the commands on Airflow 3
 	@echo 'Running the tests on Airflow 3'
-	@.venv-airflow3/bin/python -m pytest -m 'not slow' .astro tests/dags --ignore tests/dags/helpers/notices/test_note_run.py \
-		tests/plugins tests/e2e/test_dag_runs.py tests/e2e/test_dag_runs_that_fail.py tests/e2e/test_deployments.py \
+	@.venv-airflow3/bin/python -m pytest -m 'not slow' .astro tests/dags tests/plugins \
+		tests/e2e/test_dag_runs.py tests/e2e/test_dag_runs_that_fail.py tests/e2e/test_deployments.py \
+		tests/include/commands/test_airflow_version.py tests/include/commands/test_commands.py \
 		tests/include/commands/test_pipeline_run.py
+	@echo 'Running the tests whose services fail or are killed'
+	@.venv-airflow3/bin/python -m pytest tests/e2e/test_services_killed.py
 
 test-containers: $(INSTALLED) ## Test the image and the services of `astro dev start`, with podman
 	@echo 'Running the tests of the containers; logs are kept in .local/test-containers'
@@ -141,10 +165,10 @@ clean: down ## Stop everything and remove the environments, local state and cach
 
 # Always created from scratch. An interrupted installation leaves a partial environment, and an older lock leaves
 # packages that the new one does not name.
-$(INSTALLED): requirements-lock.txt requirements-uv.txt
+$(AIRFLOW2_INSTALLED): requirements-lock.txt requirements-uv.txt
 $(AIRFLOW3_INSTALLED): requirements-airflow3-lock.txt requirements-uv.txt
 $(DASHBOARD_INSTALLED): dashboard/requirements-lock.txt requirements-uv.txt
-$(INSTALLED) $(AIRFLOW3_INSTALLED) $(DASHBOARD_INSTALLED):
+$(AIRFLOW2_INSTALLED) $(AIRFLOW3_INSTALLED) $(DASHBOARD_INSTALLED):
 	@$(require_python)
 	@echo 'Creating the Python environment in $(@D) from $<; this takes half a minute to a few minutes, once'
 	@"$(PYTHON)" -m venv --clear $(@D)
@@ -155,7 +179,7 @@ $(INSTALLED) $(AIRFLOW3_INSTALLED) $(DASHBOARD_INSTALLED):
 run reprocess forget up test test-faults test-browser bench: $(CLASSES_ARCHIVED)
 $(CLASSES_ARCHIVED): $(INSTALLED)
 	@echo "Archiving Spark's classes, so Spark starts faster; this takes half a minute, once"
-	@.venv/bin/python -m include.local_aws.class_archive || \
+	@$(ENVIRONMENT)/bin/python -m include.local_aws.class_archive || \
 		echo 'Spark works without the archive, but starts seconds later. To try again: rm $@'
 	@touch $@
 

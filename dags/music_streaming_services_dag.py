@@ -96,6 +96,7 @@ DEFAULT_ARGS = {
     "max_retry_delay": timedelta(minutes=10),
     "execution_timeout": timedelta(hours=2),
     "on_failure_callback": notify_failure,
+    "on_skipped_callback": note_run,
 }
 
 
@@ -181,8 +182,6 @@ def delete_files_from_intermediate_bucket(stored: StoredKpis) -> int:
     # Under this schedule, a run follows a failed one immediately. Airflow pauses the DAG after five failures.
     max_consecutive_failed_dag_runs=5 if pipeline_schedule() == CONTINUOUS else 0,
     default_args=DEFAULT_ARGS,
-    on_success_callback=note_run,
-    on_failure_callback=note_run,
     # Templates call these, so settings are read while a task runs and not while this file is parsed.
     user_defined_macros={
         "run_key_of": run_key_of,

@@ -11,6 +11,7 @@ from helpers.aws.clients import s3_client
 from helpers.contract.keys import report_key
 from helpers.contract.records import StoredKpis
 from helpers.contract.settings import PipelineConfig
+from helpers.notices.note_run import note_run
 from helpers.notices.run_links import report_page
 from helpers.run.dispositions import carry_out_dispositions
 from helpers.run.erasures import refuse_if_users_were_forgotten
@@ -55,9 +56,10 @@ class ArchiveStreamsDataOperator(BaseOperator):  # type: ignore[misc]
         self.stored = stored
 
     def execute(self, context: Context) -> str:
-        """Run the task and return the report's key."""
+        """Run the task, leave the link and the run's note, and return the report's key."""
         config = PipelineConfig.from_env()
         key = archive_streams_data(self.stored, config)
         if page := report_page(s3_client(), config, self.stored["run_key"]):
             context["ti"].xcom_push(key=RunReportLink.xcom_key, value=page)
+        note_run(context)
         return key

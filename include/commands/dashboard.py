@@ -36,13 +36,13 @@ def dashboard(aws_port: int, port: int, console: Console) -> int:
         console.print("The dashboard is up already.")
         _show_address(port, console)
         return 0
-    require_port(aws_port, port, f"make dashboard{local_aws.port_option(aws_port)}")
+    require_port(aws_port, port, f"make dashboard{local_aws.make_options(aws_port)}")
     environment = aws_environment(os.environ, aws_port)
     is_new = local_aws.ensure_running(aws_port, environment, "dashboard", console)
     start(aws_port, port, environment | local_aws.deploy(aws_port, console))
     _show_address(port, console)
     if is_new:
-        console.print(f"Local AWS is new and empty. To fill it: make run{local_aws.port_option(aws_port)}")
+        console.print(f"Local AWS is new and empty. To fill it: make run{local_aws.make_options(aws_port)}")
     return 0
 
 
@@ -107,7 +107,7 @@ def start(aws_port: int, port: int, environment: Mapping[str, str]) -> None:
         "--server.address",
         HOST,
     ]
-    options = {MAKE_OPTIONS_VARIABLE: local_aws.port_option(aws_port)}
+    options = {MAKE_OPTIONS_VARIABLE: local_aws.make_options(aws_port)}
     service.start("streamlit", arguments, {**environment, **options}, python=PYTHON)
     try:
         wait_until_ready(

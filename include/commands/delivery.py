@@ -18,7 +18,7 @@ from helpers.contract.wording import counted
 from helpers.notices.sentences import ignored_sentence
 from include.commands.environment import LOCAL_DIR
 from include.commands.errors import UserError
-from include.commands.local_aws import port_option
+from include.commands.local_aws import make_options
 from include.commands.terminal import spinner
 
 if TYPE_CHECKING:
@@ -155,8 +155,8 @@ def require_apart_from_sample(folder: Delivery, bucket: str, aws_port: int) -> N
     raise UserError(
         "Local AWS holds the sample data, and the catalogs of a folder of your own would make its numbers "
         "wrong. Nothing was uploaded.\n"
-        f"  In place of the sample:  make down, then {command}{port_option(aws_port)}\n"
-        f"  Beside it, apart:        {command} AWS_PORT={aws_port + 1}"
+        f"  In place of the sample:  make down, then {command}{make_options(aws_port)}\n"
+        f"  Beside it, apart:        {command}{make_options(aws_port + 1)}"
     )
 
 

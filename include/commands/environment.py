@@ -117,29 +117,6 @@ def _fernet_key(home: Path) -> str:
     return file.read_text()
 
 
-def scheduler_environment(inherited: Mapping[str, str], web_port: int) -> dict[str, str]:
-    """Extend `inherited` (an Airflow environment) for a small scheduler and webserver on SQLite."""
-    return dict(inherited) | {
-        "AIRFLOW__CORE__EXECUTOR": "include.commands.executor.SqliteLocalExecutor",
-        "AIRFLOW__CORE__PARALLELISM": "2",
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
-        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
-        # With this feature, SQLite's locks sometimes make a task start only at its second attempt.
-        "AIRFLOW__SCHEDULER__SCHEDULE_AFTER_TASK_EXECUTION": "False",
-        "AIRFLOW__API__AUTH_BACKENDS": "airflow.api.auth.backend.session,"
-        "airflow.providers.fab.auth_manager.api.auth.backend.basic_auth",
-        "AIRFLOW__WEBSERVER__WEB_SERVER_HOST": HOST,
-        "AIRFLOW__WEBSERVER__WEB_SERVER_PORT": str(web_port),
-        "AIRFLOW__WEBSERVER__BASE_URL": f"http://localhost:{web_port}",
-        "AIRFLOW__WEBSERVER__WORKERS": "1",
-        # On a busy machine the one worker may need minutes; by default the webserver then ends itself.
-        "AIRFLOW__WEBSERVER__WEB_SERVER_MASTER_TIMEOUT": "600",
-        # Browsers open connections in advance. The default worker would wait for minutes on an unused one.
-        "AIRFLOW__WEBSERVER__WORKER_CLASS": "gthread",
-    }
-
-
 def replace_environment(environment: Mapping[str, str]) -> None:
     """Replace all variables of this process by these."""
     environment = dict(environment)

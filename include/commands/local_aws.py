@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from include.commands import command_settings
+from include.commands.airflow_version import AIRFLOW
 from include.commands.environment import CREDENTIAL, HOST, REGION, endpoint_url
 from include.commands.errors import UserError
 from include.commands.services import Service, get, require_free_port, wait_until_ready
@@ -24,13 +25,14 @@ def require_running(aws_port: int) -> None:
     if Service(f"{_SERVICE_PREFIX}{aws_port}").process() is None:
         raise UserError(
             f"Local AWS is not running on port {aws_port}, so there is no data of an earlier run. "
-            f"First: make run{port_option(aws_port)}"
+            f"First: make run{make_options(aws_port)}"
         )
 
 
-def port_option(aws_port: int) -> str:
-    """Return the make option that selects local AWS on the port; empty for the default port."""
-    return "" if aws_port == DEFAULT_PORT else f" AWS_PORT={aws_port}"
+def make_options(aws_port: int) -> str:
+    """Return the options of make for local AWS on the port and this Airflow; empty for the defaults."""
+    port = "" if aws_port == DEFAULT_PORT else f" AWS_PORT={aws_port}"
+    return port + AIRFLOW.make_option
 
 
 def ensure_running(aws_port: int, environment: dict[str, str], command: str, console: Console) -> bool:
@@ -53,7 +55,7 @@ def ensure_running(aws_port: int, environment: dict[str, str], command: str, con
     service = Service(f"{_SERVICE_PREFIX}{aws_port}")
     is_new = service.process() is None
     if is_new:
-        require_free_port(aws_port, "local AWS", f"make {command} AWS_PORT={aws_port + 1}")
+        require_free_port(aws_port, "local AWS", f"make {command}{make_options(aws_port + 1)}")
         arguments = ["serve", "--host", HOST, "--port", str(aws_port), "--spare-spark"]
         service.start("include.local_aws", arguments, environment)
     else:

@@ -52,7 +52,8 @@ def run_pipeline(
     """
     from airflow.utils.state import DagRunState, TaskInstanceState
 
-    from include.commands.progress import TaskProgress, label_of, listener_manager
+    from include.commands.airflow_version import AIRFLOW
+    from include.commands.progress import TaskProgress, label_of
 
     _create_metadata_database()
     dag = _load_dag()
@@ -60,7 +61,7 @@ def run_pipeline(
         for task in dag.tasks:
             task.retry_delay = retry_delay
     progress = TaskProgress(on_start, on_end)
-    listener_manager().add_listener(progress)  # type: ignore[no-untyped-call]
+    AIRFLOW.listener_manager().add_listener(progress)  # type: ignore[no-untyped-call]
     dag_run = dag.test(run_conf=dict(conf or {}))
 
     order = [task.task_id for task in dag.topological_sort()]

@@ -10,18 +10,7 @@ from typing import TYPE_CHECKING
 from airflow.listeners import hookimpl
 
 if TYPE_CHECKING:
-    from airflow.listeners.listener import ListenerManager
     from airflow.models.taskinstance import TaskInstance
-
-
-def listener_manager() -> ListenerManager:
-    """Return the object that calls task listeners; Airflow 3 has a separate one for them."""
-    try:
-        from airflow.sdk.listener import get_listener_manager  # type: ignore[import-not-found]
-    except ImportError:
-        from airflow.listeners.listener import get_listener_manager
-    manager: ListenerManager = get_listener_manager()
-    return manager
 
 
 def label_of(task_instance: TaskInstance) -> str:

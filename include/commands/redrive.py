@@ -31,9 +31,9 @@ def redrive(run_key: str, aws_port: int, console: Console) -> int:
     from include import redrive
 
     s3, archive_bucket = boto3.client("s3"), resources["ARCHIVE_BUCKET_NAME"]
-    port = local_aws.port_option(aws_port)
+    options = local_aws.make_options(aws_port)
     if not run_key:
-        _list_runs(redrive.list_runs(s3, archive_bucket), port, console)
+        _list_runs(redrive.list_runs(s3, archive_bucket), options, console)
         return 0
     folder = LOCAL_DIR / "quarantine" / run_key
     actions = set()
@@ -46,15 +46,15 @@ def redrive(run_key: str, aws_port: int, console: Console) -> int:
     if redrive.Action.FETCHED in actions:
         console.print(Text(f"Fetched into {folder}. {redrive.HOW_TO_CORRECT}"), soft_wrap=True)
     if redrive.Action.PUT_BACK in actions:
-        console.print(f"make run{port} takes the corrected files and adds no sample data.")
+        console.print(f"make run{options} takes the corrected files and adds no sample data.")
     return 0
 
 
-def _list_runs(runs: dict[str, tuple[int, int]], port: str, console: Console) -> None:
+def _list_runs(runs: dict[str, tuple[int, int]], options: str, console: Console) -> None:
     if not runs:
         console.print("Nothing is in quarantine.")
     for run_key, (quarantined, put_back) in runs.items():
         console.print(
-            Text(f"make redrive RUN={run_key}{port}   {quarantined} in quarantine, {put_back} put back"),
+            Text(f"make redrive RUN={run_key}{options}   {quarantined} in quarantine, {put_back} put back"),
             soft_wrap=True,
         )

@@ -87,7 +87,7 @@ def _require_listens(days: Sequence[str], archive_bucket: str, aws_port: int) ->
     if not known:
         raise UserError(
             "No run has accepted a listen yet, so there is nothing to reprocess. "
-            f"First: make run{local_aws.port_option(aws_port)}"
+            f"First: make run{local_aws.make_options(aws_port)}"
         )
     if unknown := [day for day in days if day not in known]:
         raise UserError(

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from include.commands import delivery, local_aws, tables
+from include.commands.airflow_version import AIRFLOW
 from include.commands.environment import (
     DAG_ID,
     LOCAL_DIR,
@@ -201,7 +202,7 @@ def _day_to_look_at(report: Mapping[str, Any] | None, resources: Mapping[str, st
 def _show_quarantine(aws_port: int, report: Mapping[str, Any] | None, console: Console) -> None:
     quarantined = tables.quarantine_line(report) if report else None
     if report and quarantined:
-        command = f"make redrive RUN={report['run_key']}{local_aws.port_option(aws_port)}"
+        command = f"make redrive RUN={report['run_key']}{local_aws.make_options(aws_port)}"
         console.print(Text(f"\n{quarantined}. To correct it and bring it back: {command}"), soft_wrap=True)
 
 
@@ -217,17 +218,18 @@ def next_steps(aws_port: int, resources: Mapping[str, str], day: str | None) -> 
         resources: the pipeline's variables, as `provision` returns them.
         day: a day that has KPIs; None if there is none.
     """
-    port = local_aws.port_option(aws_port)
+    options = local_aws.make_options(aws_port)
     commands = {
-        f"make dashboard{port}": "shows KPIs and runs in the browser",
-        f"make up{port}": "starts the same pipeline under a scheduler, with Airflow's UI",
+        f"make dashboard{options}": "shows KPIs and runs in the browser",
+        f"make up{options}": "starts the same pipeline under a scheduler, with Airflow's UI",
         "make down": "stops everything; what local AWS holds is in memory and gone then",
-        f"make run DATA=folder{port}": "takes your own streams/ songs/ users/ CSV files; after the sample, "
-        "make down first",
+        f"make run DATA=folder{options}": "takes your own streams/ songs/ users/ CSV files; "
+        "after the sample, make down first",
     }
     lines = ["Local AWS keeps running. Next:"]
-    lines += [f"  {command:<36} {meaning}" for command, meaning in commands.items()]
-    queries = [f"  .venv/bin/python -m include.kpis day {day}"] * bool(day)
+    width = max(map(len, commands))
+    lines += [f"  {command:<{width}}  {meaning}" for command, meaning in commands.items()]
+    queries = [f"  {AIRFLOW.environment}/bin/python -m include.kpis day {day}"] * bool(day)
     if shutil.which("aws"):
         queries.append(f"  aws s3 ls --recursive s3://{resources['ARCHIVE_BUCKET_NAME']}/")
     if queries:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from include.commands.environment import DAG_ID, HOST, UI_PASSWORD, UI_USER
+from include.commands.airflow_version import AIRFLOW
+from include.commands.environment import DAG_ID, HOST
 from include.commands.errors import UserError
 from include.commands.pipeline_run import Outcome
 
@@ -35,13 +36,14 @@ class RunOfScheduler:
             UserError: Airflow does not answer, or refuses the run.
         """
         self._airflow = airflow
-        self.run_id: str = self._call("POST", "dagRuns", {"conf": dict(conf)})["dag_run_id"]
+        self._authorization = ""
+        self.run_id: str = self._call("POST", "dagRuns", {"conf": dict(conf)} | AIRFLOW.new_run)["dag_run_id"]
         self._ended: set[tuple[str, int]] = set()
 
     @property
     def url(self) -> str:
         """The address of the run in Airflow's UI."""
-        return f"{self._airflow.url}/dags/{DAG_ID}/grid?dag_run_id={quote(self.run_id, safe='')}"
+        return f"{self._airflow.url}{AIRFLOW.run_page}{quote(self.run_id, safe='')}"
 
     def follow(
         self,
@@ -102,8 +104,7 @@ class RunOfScheduler:
         sensors = [instance for instance in self._instances(run_id) if instance["task_id"] == SENSOR]
         if not any(sensor["state"] == WAITING for sensor in sensors):
             return False
-        change = {"dry_run": False, "new_state": "skipped"}
-        self._call("PATCH", f"dagRuns/{quote(run_id)}/taskInstances/{SENSOR}", change)
+        self._call("PATCH", f"dagRuns/{quote(run_id)}/taskInstances/{SENSOR}", AIRFLOW.skip)
         return True
 
     def _instances(self, run_id: str) -> list[dict[str, Any]]:
@@ -120,7 +121,8 @@ class RunOfScheduler:
         from requests.adapters import HTTPAdapter  # type: ignore[import-untyped]
         from urllib3.util import Retry
 
-        url = f"http://{HOST}:{self._airflow.web_port}/api/v1/dags/{DAG_ID}/{path}"
+        address = f"http://{HOST}:{self._airflow.web_port}"
+        url = f"{address}{AIRFLOW.api}/dags/{DAG_ID}/{path}"
         # A repeated POST would trigger a second run.
         retries = Retry(
             ATTEMPTS,
@@ -129,16 +131,16 @@ class RunOfScheduler:
             allowed_methods=["GET", "PATCH"],
         )
         try:
+            self._authorization = self._authorization or AIRFLOW.authorization(address)
+            headers = {"Authorization": self._authorization}
             with requests.Session() as session:
                 session.mount("http://", HTTPAdapter(max_retries=retries))
-                answer = session.request(
-                    method, url, json=body, auth=(UI_USER, UI_PASSWORD), timeout=ANSWER_SECONDS
-                )
+                answer = session.request(method, url, json=body, headers=headers, timeout=ANSWER_SECONDS)
                 answer.raise_for_status()
         except requests.RequestException as error:
             raise UserError(
                 f"Airflow, which make up started, does not do what it is asked: {error}. Its logs are in "
-                ".local/logs. To start again: make down, then make up."
+                f".local/logs. To start again: make down, then make up{AIRFLOW.make_option}."
             ) from error
         return answer.json()
 

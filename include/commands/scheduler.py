@@ -6,23 +6,21 @@ import json
 import os
 import re
 import shutil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.text import Text
 
 from include.commands import command_settings, dashboard, delivery, local_aws
+from include.commands.airflow_version import AIRFLOW, SCHEDULER, VERSIONS, AirflowVersion
 from include.commands.environment import (
-    DAG_ID,
     HOST,
-    LOCAL_DIR,
     LOGS_DIR,
     UI_PASSWORD,
     UI_USER,
     airflow_environment,
     aws_environment,
     replace_environment,
-    scheduler_environment,
 )
 from include.commands.errors import UserError
 from include.commands.services import (
@@ -35,11 +33,14 @@ from include.commands.services import (
 )
 from include.commands.terminal import output_to, spinner
 
-AIRFLOW_HOME = LOCAL_DIR / "airflow"
-SCHEDULER = Service("scheduler")
-TRIGGERER = Service("triggerer")
 START_TIMEOUT_SECONDS = 180
-_WEBSERVER = re.compile(r"webserver_(?P<web>\d+)_on_aws_(?P<aws>\d+)")
+SMALL_AIRFLOW = {
+    "AIRFLOW__CORE__PARALLELISM": "2",
+    "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+}
+_WEB_SERVICE = re.compile(r"(?P<name>[a-z-]+)_(?P<web>\d+)_on_aws_(?P<aws>\d+)")
 
 
 class Airflow(NamedTuple):
@@ -57,10 +58,23 @@ class Airflow(NamedTuple):
 def running_airflow() -> Airflow | None:
     """Return the Airflow of `make up`, or None unless all its services run."""
     running = {service.name for service in recorded_services() if service.process()}
-    found = next(filter(None, map(_WEBSERVER.fullmatch, sorted(running))), None)
-    if found is None or not {SCHEDULER.name, TRIGGERER.name} <= running:
-        return None
-    return Airflow(int(found["web"]), int(found["aws"]))
+    airflow = _web_service(AIRFLOW, running)
+    return airflow if AIRFLOW.other_services.keys() <= running else None
+
+
+def require_no_other_version() -> None:
+    """Check that the other version of Airflow is not up.
+
+    Raises:
+        UserError: it is.
+    """
+    running = {service.name for service in recorded_services() if service.process()}
+    for other in VERSIONS.values():
+        if other is not AIRFLOW and (airflow := _web_service(other, running)):
+            raise UserError(
+                f"{other.name} is up at {airflow.url}, and {AIRFLOW.name} cannot run beside it. Give the "
+                f"command with AIRFLOW={other.number}, or first: make down (local AWS forgets its data)."
+            )
 
 
 def airflow_on(aws_port: int) -> Airflow | None:
@@ -73,8 +87,9 @@ def refuse_settings_of_running_airflow(aws_port: int) -> None:
     """Check that no setting is given to a run of an Airflow that has its settings already.
 
     Raises:
-        UserError: one is.
+        UserError: one is, or the other version of Airflow is up.
     """
+    require_no_other_version()
     if airflow_on(aws_port):
         command_settings.refuse_late(command_settings.OF_THE_SCHEDULER, "Airflow", os.environ)
 
@@ -83,19 +98,21 @@ def up(aws_port: int, web_port: int, dashboard_port: int, console: Console) -> i
     """Start local AWS, Airflow and the dashboard, to which its runs link, and wait until all are healthy.
 
     Raises:
-        UserError: a port is taken, or a service did not start; the started parts of Airflow are stopped.
+        UserError: the other version of Airflow is up, a port is taken, or a service did not start; the
+            started parts of Airflow are stopped.
     """
+    require_no_other_version()
     if running := running_airflow():
         command_settings.refuse_late(command_settings.OF_THE_SCHEDULER, "Airflow", os.environ)
-        console.print("Airflow is up already.")
+        console.print(f"{AIRFLOW.name} is up already.")
         _show_addresses(running, console)
         return 0
     stop(service for service in recorded_services() if _is_of_airflow(service))
     for port, other in ((aws_port, "Local AWS"), (dashboard_port, "The dashboard")):
         if web_port == port:
-            raise UserError(f"{other} and Airflow's webserver cannot both use port {web_port}.")
-    command = f"make up{local_aws.port_option(aws_port)}"
-    require_free_port(web_port, "Airflow's webserver", f"{command} WEB_PORT={web_port + 1}")
+            raise UserError(f"{other} and Airflow's {AIRFLOW.web} cannot both use port {web_port}.")
+    command = f"make up{local_aws.make_options(aws_port)}"
+    require_free_port(web_port, f"Airflow's {AIRFLOW.web}", f"{command} WEB_PORT={web_port + 1}")
     dashboard.require_port(aws_port, dashboard_port, command)
 
     environment = aws_environment(os.environ, aws_port)
@@ -105,20 +122,23 @@ def up(aws_port: int, web_port: int, dashboard_port: int, console: Console) -> i
     delivery.deliver_sample_if_first(resources["SOURCE_BUCKET_NAME"], console)
     if is_new:
         # Clean up as `down` does, because the last local AWS may have ended in another way.
-        shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
+        _forget_runs()
     of_dashboard = {**os.environ, **resources}
     replace_environment(
-        scheduler_environment(airflow_environment(os.environ, aws_port, resources, AIRFLOW_HOME), web_port)
+        airflow_environment(os.environ, aws_port, resources, AIRFLOW.home)
+        | SMALL_AIRFLOW
+        | AIRFLOW.settings(AIRFLOW.home, web_port)
         | {"DASHBOARD_URL": dashboard.address(dashboard_port)}
     )
-    command_settings.require_valid()
     airflow = Airflow(web_port, aws_port)
     with spinner(console, "Airflow is starting"):
         with output_to(LOGS_DIR / "airflow_database.log"):
-            _prepare_metadata_database()
+            command_settings.require_valid()
+            AIRFLOW.prepare(AIRFLOW.home)
         dashboard.start(aws_port, dashboard_port, of_dashboard)
         _start_airflow(airflow)
-    console.print("Airflow is up." + (" The first scheduled run begins immediately." if is_new else ""))
+    first = " The first scheduled run begins immediately." if is_new else ""
+    console.print(f"{AIRFLOW.name} is up.{first}")
     _show_addresses(airflow, console)
     if shutil.which("aws"):
         streams = f"s3://{resources['SOURCE_BUCKET_NAME']}/streams/"
@@ -140,66 +160,76 @@ def down(console: Console) -> int:
     if not stopped:
         console.print("Nothing was running.")
     elif any(local_aws.is_local_aws(service) for service in stopped):
-        # Runs lost their data with local AWS, so they must not continue in a new one.
-        shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
+        _forget_runs()
         console.print("Local AWS kept its buckets and tables in memory: they are gone.")
     return 0
 
 
+def _web_service(version: AirflowVersion, running: set[str]) -> Airflow | None:
+    """Return the ports of the version's web service if it is among the names of running services."""
+    for found in filter(None, map(_WEB_SERVICE.fullmatch, sorted(running))):
+        if found["name"] == version.web:
+            return Airflow(int(found["web"]), int(found["aws"]))
+    return None
+
+
 def _is_of_airflow(service: Service) -> bool:
-    return service in (SCHEDULER, TRIGGERER) or bool(_WEBSERVER.fullmatch(service.name))
+    web = _WEB_SERVICE.fullmatch(service.name)
+    return any(
+        service.name in version.other_services or (web is not None and web["name"] == version.web)
+        for version in VERSIONS.values()
+    )
 
 
-def _prepare_metadata_database() -> None:
-    from airflow.cli.cli_parser import get_parser
-
-    # In this process, because each start of Airflow's command line takes seconds.
-    user = ["--username", UI_USER, "--password", UI_PASSWORD, "--role", "Admin"]
-    person = ["--firstname", "Local", "--lastname", "Admin", "--email", "admin@example.com"]
-    for command in (["db", "migrate"], ["users", "create", *user, *person]):
-        arguments = get_parser().parse_args(command)
-        arguments.func(arguments)
+def _forget_runs() -> None:
+    """Remove the databases of Airflow: runs lost their data with local AWS, so they must not continue."""
+    for version in VERSIONS.values():
+        shutil.rmtree(version.home, ignore_errors=True)
 
 
 def _start_airflow(airflow: Airflow) -> None:
-    webserver = Service(f"webserver_{airflow.web_port}_on_aws_{airflow.aws_port}")
-    commands = {
-        SCHEDULER: ["scheduler"],
-        TRIGGERER: ["triggerer", "--skip-serve-logs"],
-        webserver: ["webserver"],
-    }
-    for service, arguments in commands.items():
-        service.start("airflow", arguments, os.environ)
+    web = f"{AIRFLOW.web}_{airflow.web_port}_on_aws_{airflow.aws_port}"
+    started: list[Service] = []
     try:
-        wait_until_ready(list(commands), lambda: _is_healthy(airflow.web_port), START_TIMEOUT_SECONDS)
+        for name, arguments in {web: [AIRFLOW.web], **AIRFLOW.other_services}.items():
+            if name == SCHEDULER and AIRFLOW.tasks_need_web:
+                wait_until_ready(
+                    started, lambda: _health(airflow.web_port) is not None, START_TIMEOUT_SECONDS
+                )
+            service = Service(name)
+            service.start("airflow", arguments, os.environ)
+            started.append(service)
+        wait_until_ready(started, lambda: _is_healthy(airflow.web_port), START_TIMEOUT_SECONDS)
     except UserError:
-        stop(commands)
+        stop(started)
         raise
 
 
 def _is_healthy(web_port: int) -> bool:
-    answer = get(f"http://{HOST}:{web_port}/health")
-    if answer is None:
-        return False
-    health = json.loads(answer)
-    return all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "triggerer"))
+    health = _health(web_port)
+    return health is not None and all(health[part]["status"] == "healthy" for part in AIRFLOW.healthy_parts)
+
+
+def _health(web_port: int) -> Any:
+    """Return what the web service reports of each part's health, or None if it does not answer yet."""
+    answer = get(f"http://{HOST}:{web_port}{AIRFLOW.health_path}")
+    return None if answer is None else json.loads(answer)
 
 
 def _show_addresses(airflow: Airflow, console: Console) -> None:
-    port = local_aws.port_option(airflow.aws_port)
+    port = local_aws.make_options(airflow.aws_port)
     shown = dashboard.running_port(airflow.aws_port)
     console.print(
         Text(
             f"""
 Airflow's UI:  {airflow.url}   user {UI_USER}, password {UI_PASSWORD}
 Dashboard:     {dashboard.address(shown) if shown else f"it does not run; make dashboard{port} starts it"}
-Task logs:     in the UI; those of scheduler, triggerer and webserver are in {LOGS_DIR}
+Task logs:     in the UI; those of {", ".join(AIRFLOW.other_services)} and {AIRFLOW.web} are in {LOGS_DIR}
 New files:     a run takes the CSV files of streams/; without one it waits, and looks once a minute.
                To deliver a folder with streams/ and start a run, which the UI shows too:
   make run DATA=folder{port}
 Trigger a run: in the UI, or
-  curl --user {UI_USER}:{UI_PASSWORD} --header 'Content-Type: application/json' --data '{{}}' \\
-      {airflow.url}/api/v1/dags/{DAG_ID}/dagRuns
+  {AIRFLOW.trigger_command(airflow.url)}
 Stop all:      make down"""
         ),
         soft_wrap=True,

@@ -17,6 +17,7 @@ from airflow.operators.branch import BranchMixIn
 from airflow.providers.common.compat.lineage.entities import File
 from airflow.providers.common.compat.sdk import Asset, MappedOperator, TriggerRule
 
+import run_note_plugin
 from helpers.contract.keys import run_key_of
 from helpers.notices.note_run import note_run
 from helpers.notices.notify_failure import notify_failure
@@ -149,8 +150,13 @@ class TestDag:
         labels = {task_id: info["label"] for task_id, info in dag.edge_info["choose_input"].items()}
         assert labels == {"sense_streaming_data": "new files", "prepare_reprocessing": "dates"}
 
-    def test_end_of_a_run_is_noted_on_it(self, dag: DAG) -> None:
-        assert (dag.on_success_callback, dag.on_failure_callback) == (note_run, note_run)
+    def test_run_is_one_whose_note_the_plugin_knows(self, dag: DAG) -> None:
+        assert dag.dag_id == run_note_plugin.DAG_ID
+
+    def test_every_task_leaves_a_note_when_it_is_skipped(self, dag: DAG) -> None:
+        for task in dag.tasks:
+            callbacks = task.on_skipped_callback
+            assert callbacks in (note_run, [note_run], (note_run,)), task.task_id
 
     def test_parts_are_mapped_tasks(self, dag: DAG) -> None:
         mapped = {task.task_id for task in dag.tasks if isinstance(task, MappedOperator)}

@@ -92,7 +92,8 @@ def run_dag(
     os.environ.update(environment)
     from airflow.models.dagbag import DagBag
 
-    from include.commands.progress import TaskProgress, label_of, listener_manager
+    from include.commands.airflow_version import AIRFLOW
+    from include.commands.progress import TaskProgress, label_of
 
     bag = DagBag(DAGS_DIR)
     dag = bag.dags.get(DAG_ID)
@@ -103,7 +104,7 @@ def run_dag(
     # dag.test() writes no log files.
     task_logs = OutputByLabel()
     progress = TaskProgress(on_start=task_logs.begin, on_end=lambda label, state, seconds: None)
-    listeners: Any = listener_manager()
+    listeners: Any = AIRFLOW.listener_manager()
     listeners.add_listener(progress)
     # Airflow 3 names the date differently, and takes the run's id from the second one.
     date_names = {"execution_date", "logical_date", "run_after"} & signature(dag.test).parameters.keys()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import secrets
 import shutil
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,15 @@ from typing import Any
 import psutil
 from airflow import __version__
 
-from include.commands.environment import HOST, ROOT
+from include.commands.airflow_version import AIRFLOW
+from include.commands.environment import DAG_ID, HOST, ROOT, UI_PASSWORD, UI_USER
 from include.commands.services import get
 
 IS_AIRFLOW_2 = __version__.startswith("2.")
 # The log servers are switched off, because they listen on fixed ports.
-SCHEDULER, TRIGGERER = (["scheduler", "--skip-serve-logs"], ["triggerer", "--skip-serve-logs"])
-TIMEOUT_SECONDS = 300
+SERVICES = {name: [name, "--skip-serve-logs"] for name in ("scheduler", "triggerer")}
+# Enough for a machine that is busy with other tests.
+TIMEOUT_SECONDS = 600
 
 
 class AirflowServices:
@@ -62,26 +64,53 @@ class AirflowServices:
         # Stored as a user would, so the services must read it from Airflow's database.
         connection = self._environment.pop("AIRFLOW_CONN_AWS_DEFAULT")
         port = _free_port()
+        self._address = f"http://{HOST}:{port}"
         if IS_AIRFLOW_2:
             # On the path of every service, like plugins; Airflow's own executor does not accept SQLite.
             shutil.copy(ROOT / "include" / "commands" / "executor.py", self.home / "config")
             self._environment["AIRFLOW__CORE__EXECUTOR"] = "executor.SqliteLocalExecutor"
         else:
-            self._environment |= {
-                "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{port}/execution/",
-                "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
-            }
+            self._environment |= AIRFLOW.settings(self.home, port)
+            (self.home / "passwords.json").write_text(json.dumps({UI_USER: UI_PASSWORD}))
         self._command("db", "migrate")
         self._command("connections", "add", "aws_default", "--conn-json", connection)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         if not IS_AIRFLOW_2:
-            self._start("api-server", ["api-server", "--host", HOST, "--port", str(port), "--workers", "1"])
+            self._start("api-server", ["api-server"])
             self._start("dag-processor", ["dag-processor"])
-        self._start("triggerer", TRIGGERER)
+        self._start("triggerer", SERVICES["triggerer"])
         if not IS_AIRFLOW_2:
             # A task that begins earlier fails, and is retried only after half a minute.
-            self.wait_until(lambda: get(f"http://{HOST}:{port}/api/v2/version"), "the API")
-        self._start("scheduler", SCHEDULER)
+            self.wait_until(lambda: get(f"{self._address}/api/v2/version"), "the API")
+        self._start("scheduler", SERVICES["scheduler"])
+
+    def trigger(self) -> str:
+        """Trigger a run by the API of Airflow 3, as its user; return the run's id."""
+        user = {"username": UI_USER, "password": UI_PASSWORD}
+        token = self._post("/auth/token", user)["access_token"]
+        run = self._post(f"/api/v2/dags/{DAG_ID}/dagRuns", {"logical_date": None}, token)
+        return str(run["dag_run_id"])
+
+    def _post(self, path: str, body: Mapping[str, Any], token: str = "") -> Any:
+        headers = {"Content-Type": "application/json"} | (
+            {"Authorization": f"Bearer {token}"} if token else {}
+        )
+        request = urllib.request.Request(self._address + path, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read())
+
+    def kill(self, name: str) -> None:
+        """Kill the service and all its children, as if their machine had failed, and start it again."""
+        process = psutil.Process(self._processes[name].pid)
+        for member in (process, *process.children(recursive=True)):
+            _signal(member.kill)
+        self._processes[name].wait()
+        self._start(name, SERVICES[name])
+
+    def wait_for_task(self, task_id: str, state: str) -> None:
+        """Wait until the task is in this state, which may be a short one."""
+        query = "SELECT 1 FROM task_instance WHERE task_id = ? AND state = ?"
+        self.wait_until(lambda: self.rows(query, task_id, state), f"{task_id} {state}", poll_seconds=0.02)
 
     def _command(self, *arguments: str) -> None:
         done = subprocess.run(
@@ -95,18 +124,20 @@ class AirflowServices:
         if done.returncode:
             raise RuntimeError(f"airflow {arguments} ended with {done.returncode}:\n{done.stdout[-4000:]}")
 
-    def wait_for_run(self) -> str:
-        """Wait until the one scheduled run of the pipeline's DAG has ended; return its state.
+    def wait_for_run(self, run_id: str | None = None) -> str:
+        """Wait until this run, or the one scheduled run, of the pipeline's DAG has ended; return its state.
 
         Raises:
             RuntimeError: Airflow cannot import a DAG file; the message gives its error.
             TimeoutError: a service ended or the time is up; the message has the services' output.
         """
-        query = "SELECT state FROM dag_run WHERE state IN ('success', 'failed')"
-        self.wait_until(lambda: self.rows(query) or self.import_errors(), "the end of the run")
+        query = (
+            "SELECT state FROM dag_run WHERE state IN ('success', 'failed') AND run_id = coalesce(?, run_id)"
+        )
+        self.wait_until(lambda: self.rows(query, run_id) or self.import_errors(), "the end of the run")
         if errors := self.import_errors():
             raise RuntimeError(f"Airflow cannot read a DAG: {errors}")
-        [(state,)] = self.rows(query)
+        [(state,)] = self.rows(query, run_id)
         return str(state)
 
     def import_errors(self) -> list[str]:
@@ -116,6 +147,12 @@ class AirflowServices:
     def task_states(self) -> dict[str, str]:
         """Return the states of the run's tasks."""
         return dict(self.rows("SELECT task_id, state FROM task_instance"))
+
+    def note(self, run_id: str | None = None) -> str:
+        """Return the note on this run, or on the one run; empty if there is none."""
+        of_run = "JOIN dag_run ON id = dag_run_id WHERE run_id = coalesce(?, run_id)"
+        query = f"SELECT content FROM dag_run_note {of_run}"
+        return "".join(note for (note,) in self.rows(query, run_id))
 
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Return the rows of a query on Airflow's database."""
@@ -145,7 +182,7 @@ class AirflowServices:
             _signal(member.kill)
 
     def _start(self, name: str, arguments: list[str]) -> None:
-        with (self._logs / f"{name}.log").open("wb") as log:
+        with (self._logs / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "airflow", *arguments],
                 cwd=self._cwd,
@@ -155,7 +192,7 @@ class AirflowServices:
                 stderr=subprocess.STDOUT,
             )
 
-    def wait_until(self, condition: Callable[[], Any], what: str) -> None:
+    def wait_until(self, condition: Callable[[], Any], what: str, poll_seconds: float = 0.5) -> None:
         """Wait until the condition holds.
 
         Raises:
@@ -171,7 +208,7 @@ class AirflowServices:
                     f"Waited for {what}, but {why}. Tasks: {json.dumps(self.task_states())}\n"
                     + "\n".join(f"===== {name}\n{tail}" for name, tail in tails.items())
                 )
-            time.sleep(0.5)
+            time.sleep(poll_seconds)
 
 
 def _free_port() -> int:

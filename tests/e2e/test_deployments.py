@@ -10,7 +10,7 @@ import pytest
 
 from include.commands.environment import DAGS_DIR, PLUGINS_DIR, ROOT
 from tests.e2e import data
-from tests.e2e.airflow_services import AirflowServices
+from tests.e2e.airflow_services import IS_AIRFLOW_2, AirflowServices
 from tests.e2e.deployment import Deployment
 from tests.e2e.observed import read_objects
 from tests.e2e.oracle import assert_consistent
@@ -119,6 +119,20 @@ def test_script_is_taken_from_where_it_was_deployed(ran: Ran) -> None:
 
     name = "glue_script.py" if ran.layout.with_script else "v2.py"
     assert key == f"artifacts/glue-scripts/{name}"
+
+
+def test_note_of_the_run_says_what_it_did(ran: Ran) -> None:
+    assert "Files: 1 = 1 archived + 0 quarantined\n\nRows: 50 = 50 valid" in ran.services.note()
+
+
+@pytest.mark.skipif(
+    IS_AIRFLOW_2, reason="these services of Airflow 2 have no API; make test-browser triggers there"
+)
+def test_run_that_the_api_triggers_finds_nothing_more_and_says_so(ran: Ran) -> None:
+    run_id = ran.services.trigger()
+
+    assert ran.services.wait_for_run(run_id) == "success"
+    assert "Nothing to do: no stream file came in time." in ran.services.note(run_id)
 
 
 def test_link_to_the_report_is_there(ran: Ran) -> None:

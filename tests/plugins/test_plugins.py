@@ -37,6 +37,17 @@ def test_airflow_registers_the_link(tmp_path: Path) -> None:
     assert "run_links_plugin.RunReportLink" in done.stdout, done.stderr
 
 
+def test_airflow_calls_the_listener_of_runs(tmp_path: Path) -> None:
+    code = (
+        "from airflow.listeners.listener import get_listener_manager;"
+        "print(get_listener_manager().hook.on_dag_run_failed.get_hookimpls())"
+    )
+
+    done = python(code, tmp_path)
+
+    assert "run_note_plugin.RunNoteListener" in done.stdout, done.stderr
+
+
 def python(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {

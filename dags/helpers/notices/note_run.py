@@ -1,7 +1,7 @@
-"""Callback at the end of a DAG run: puts a note with the result on the run.
+"""Writes the note of a DAG run: the result, in the task that ends the run.
 
-Airflow calls it outside the tasks, with access to its database, and logs an error of the callback. A note can
-neither fail a run nor delay it.
+The task leaves the text in XCom, and the plugin `run_note_plugin` puts it on the run, because tasks have no
+access to Airflow's database. A note can neither fail a task nor change its outcome.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.models.dagrun import DagRun
-from airflow.utils.session import create_session
-from airflow.utils.state import TaskInstanceState
+from airflow.exceptions import AirflowSkipException
 
 from helpers.contract.records import NO_VALID_ROWS
 from helpers.contract.wording import shortened
 from helpers.notices.sentences import as_code, ignored_sentence, waiting_sentence
 from helpers.run.checks import notable
+from run_note_plugin import HEADING, NOT_ARCHIVED, NOTHING_TO_DO, XCOM_KEY, failed_tasks
 
 if TYPE_CHECKING:
     from airflow.utils.context import Context
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HEADING = "**Run report**"
 # A limit of Airflow's database.
 MAX_NOTE = 1000
 MAX_REASONS = 5
@@ -39,21 +37,18 @@ MAX_REASON = 500
 
 
 def note_run(context: Context) -> None:
-    """Put a note on the DAG run of the context, unless a person wrote one."""
-    dag_run: Any = context["dag_run"]
-    failed = [
-        task_instance.task_id
-        for task_instance in dag_run.get_task_instances()
-        if task_instance.state == TaskInstanceState.FAILED
-    ]
-    note = _with_report(dag_run.run_id, list(dict.fromkeys(failed)), _when_listed(dag_run))
-    with create_session() as session:
-        # The run is queried again: other sessions have detached the object of the context meanwhile.
-        (stored,) = DagRun.find(dag_id=dag_run.dag_id, run_id=dag_run.run_id, session=session)
-        if stored.note and not stored.note.startswith(HEADING):
-            logger.info("Run %s has a note of its own, which stays", dag_run.run_id)
-        else:
-            stored.note = note
+    """Leave the note of the run that this task ends: it failed, was skipped, or wrote the run report.
+
+    A failure to do so is only logged.
+    """
+    task_instance: Any = context["task_instance"]
+    error = context.get("exception")
+    failed = [] if error is None or isinstance(error, AirflowSkipException) else [task_instance.task_id]
+    try:
+        note = _with_report(str(context["run_id"]), failed, context["dag_run"].start_date)
+        task_instance.xcom_push(key=XCOM_KEY, value=note)
+    except Exception:
+        logger.warning("Run %s will have no note of this task", context["run_id"], exc_info=True)
 
 
 def run_note(
@@ -84,17 +79,13 @@ def run_note(
     if failed:
         without_kpis = report is not None and report.get("status") == NO_VALID_ROWS
         lines.append(
-            f"Failed tasks: {', '.join(failed)}. The end of the task's log says why and what to do"
-            + (
-                ": no row was valid, so the files are in quarantine."
-                if without_kpis
-                else ". Nothing is archived before the KPIs are stored."
-            )
+            failed_tasks(failed)
+            + (": no row was valid, so the files are in quarantine." if without_kpis else NOT_ARCHIVED)
         )
     if report:
         lines += _lines_of_report(report)
     elif not failed:
-        lines.append("Nothing to do: no stream file came in time. The next run takes what comes.")
+        lines.append(NOTHING_TO_DO)
     lines += more
     note = shortened("\n\n".join(lines), MAX_NOTE)
     for link in links:
@@ -104,13 +95,7 @@ def run_note(
     return note
 
 
-def _when_listed(dag_run: Any) -> datetime | None:
-    """Return the start of the task that lists the files; a cleared or repeated run starts it again."""
-    starts = [ti.start_date for ti in dag_run.get_task_instances() if ti.task_id == "list_stream_files"]
-    return next(filter(None, starts), None)
-
-
-def _with_report(dag_run_id: str, failed: list[str], listed_at: datetime | None) -> str:
+def _with_report(dag_run_id: str, failed: list[str], started_at: datetime | None) -> str:
     from helpers.contract.keys import run_key_of
     from helpers.contract.settings import PipelineConfig
     from helpers.run.source_files import list_new_files
@@ -127,7 +112,7 @@ def _with_report(dag_run_id: str, failed: list[str], listed_at: datetime | None)
         logger.warning("The report of run %s could not be read", dag_run_id, exc_info=True)
         return f"{HEADING}\n\nThe run report could not be read: {error}"[:MAX_NOTE]
     links = _links(s3, config, run_key, report)
-    remarks = _remarks(report, failed, listed_at, new, ignored)
+    remarks = _remarks(report, failed, started_at, new, ignored)
     return run_note(report, failed, links, remarks, stopped or (), ending)
 
 
@@ -153,7 +138,7 @@ def _links(s3: S3Client, config: PipelineConfig, run_key: str, report: RunReport
 def _remarks(
     report: RunReport | None,
     failed: list[str],
-    listed_at: datetime | None,
+    started_at: datetime | None,
     new: list[str],
     ignored: list[str],
 ) -> list[str]:
@@ -161,7 +146,7 @@ def _remarks(
         return [] if failed else list(filter(None, [ignored_sentence(ignored)]))
     if report.get("reprocess_dates"):
         return []
-    repeated = listed_at is not None and listed_at > datetime.fromisoformat(report["completed_at"])
+    repeated = started_at is not None and started_at > datetime.fromisoformat(report["completed_at"])
     left = [
         f"{as_code(file['key'])} {file['reason']}"
         for file in report["files"]

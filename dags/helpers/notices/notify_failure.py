@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.contract.records import FAILED
 from helpers.contract.settings import AWS_CONN_ID, setting
 from helpers.errors import advice_for
+from helpers.notices.note_run import note_run
 from helpers.notices.record_ending import MAX_REASON, record_ending
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ RUNBOOK = "docs/runbook.md"
 
 
 def notify_failure(context: Context) -> None:
-    """Record the failure, alert the topic if one is set, and log the reason and the next step.
+    """Record the failure, leave the run's note, alert the topic if there is one, log reason and next step.
 
     The reason and the next step end the failed task's log. A failure to record or send is only logged: it
     must not hide the failure itself.
@@ -37,6 +38,9 @@ def notify_failure(context: Context) -> None:
         advice.next_step,
         advice.section,
     )
+    # The callback of a killed task has no exception and runs where nothing can be written to XCom.
+    if isinstance(error, BaseException):
+        note_run(context)
     if setting("ALERT_SNS_TOPIC_ARN", ""):
         publish(*failure_message(context))
     logger.error(

@@ -30,6 +30,7 @@ from helpers.contract.keys import archive_key, quarantine_key, report_key, run_k
 from helpers.contract.records import ObjectVersion, StoredKpis
 from helpers.errors import ReconciliationError
 from run_links_plugin import RunReportLink
+from run_note_plugin import HEADING, XCOM_KEY
 
 DENIED = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
 ALMOST_GOOD = streams(*[GOOD] * 20, BAD)
@@ -518,16 +519,24 @@ def test_task_leaves_the_address_of_the_report_that_it_wrote(
     pushed: dict[str, str] = {}
     task_instance = SimpleNamespace(xcom_push=lambda key, value: pushed.update({key: value}))
     operator = ArchiveStreamsDataOperator(task_id="archive", stored={"run_key": "the key"})  # type: ignore[typeddict-item]
+    context: Any = {
+        "ti": task_instance,
+        "task_instance": task_instance,
+        "run_id": RUN_ID,
+        "dag_run": SimpleNamespace(start_date=None),
+    }
 
-    assert operator.execute({"ti": task_instance}) == "the key"  # type: ignore[typeddict-item]
+    assert operator.execute(context) == "the key"
 
-    assert pushed == {RunReportLink.xcom_key: "http://localhost:8501/pipeline?run=the%20key"}
+    assert pushed[RunReportLink.xcom_key] == "http://localhost:8501/pipeline?run=the%20key"
+    assert pushed[XCOM_KEY].startswith(HEADING)
 
 
 def test_task_leaves_no_address_if_no_page_shows_the_report(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "archive_streams_data", lambda stored, _: stored["run_key"])
+    monkeypatch.setattr(module, "note_run", lambda context: None)
     operator = ArchiveStreamsDataOperator(task_id="archive", stored={"run_key": "the key"})  # type: ignore[typeddict-item]
 
     assert operator.execute({"ti": SimpleNamespace()}) == "the key"  # type: ignore[typeddict-item]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from include.commands import scheduler, services
+from include.commands import services
+from include.commands.airflow_version import VERSIONS
 
 
 @pytest.fixture
@@ -23,7 +24,8 @@ def local_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     """A test's own `.local` folder; services that were started in it are stopped afterwards."""
     monkeypatch.setattr(services, "LOCAL_DIR", tmp_path / ".local")
     monkeypatch.setattr(services, "LOGS_DIR", tmp_path / ".local" / "logs")
-    monkeypatch.setattr(scheduler, "AIRFLOW_HOME", tmp_path / ".local" / "airflow")
+    for version in VERSIONS.values():
+        monkeypatch.setattr(type(version), "home", tmp_path / ".local" / version.home.name)
     yield tmp_path / ".local"
     services.stop(services.recorded_services())
 

@@ -11,13 +11,17 @@ from rich.console import Console
 
 from include.commands import dashboard, scheduler
 from include.commands.__main__ import main
+from include.commands.airflow_version import AIRFLOW, VERSIONS
 from include.commands.environment import ROOT
 from include.commands.errors import UserError
 from include.commands.services import Service, recorded_services
 
 
 def _start_sleeping(name: str, tmp_path: Path) -> Service:
-    (tmp_path / "sleeper.py").write_text("import time; time.sleep(600)")
+    sleeper = tmp_path / "sleeper.py"
+    # Another one that starts would find the file empty while it is written again.
+    if not sleeper.exists():
+        sleeper.write_text("import time; time.sleep(600)")
     service = Service(name)
     service.start("sleeper", [], os.environ | {"PYTHONPATH": str(tmp_path)})
     return service
@@ -46,7 +50,7 @@ def test_taken_port_of_local_aws_is_named_with_the_remedy(
 
     message = capfd.readouterr().err
     assert f"Port {port}, which local AWS needs, is taken" in message
-    assert f"make {command} AWS_PORT={port + 1}" in message
+    assert f"make {command} AWS_PORT={port + 1}{AIRFLOW.make_option}" in message
     assert recorded_services() == []
 
 
@@ -57,7 +61,7 @@ def test_taken_port_of_the_webserver_is_named_before_anything_starts(
         port = listener.getsockname()[1]
         assert main(["up", "--web-port", str(port), "--dashboard-port", "2"]) == 1
 
-    assert f"make up WEB_PORT={port + 1}" in capfd.readouterr().err
+    assert f"make up{AIRFLOW.make_option} WEB_PORT={port + 1}" in capfd.readouterr().err
     assert recorded_services() == []
 
 
@@ -76,7 +80,7 @@ def test_taken_port_of_the_dashboard_is_named_before_anything_starts(
 
     message = capfd.readouterr().err
     assert f"Port {port}, which the dashboard needs, is taken" in message
-    assert f"make dashboard AWS_PORT=5999 DASHBOARD_PORT={port + 1}" in message
+    assert f"make dashboard AWS_PORT=5999{AIRFLOW.make_option} DASHBOARD_PORT={port + 1}" in message
     assert recorded_services() == []
 
 
@@ -87,7 +91,7 @@ def test_up_names_a_taken_port_of_its_dashboard_before_anything_starts(
         port = listener.getsockname()[1]
         assert main(["up", "--aws-port", "5999", "--web-port", "1", "--dashboard-port", str(port)]) == 1
 
-    assert f"make up AWS_PORT=5999 DASHBOARD_PORT={port + 1}" in capfd.readouterr().err
+    assert f"make up AWS_PORT=5999{AIRFLOW.make_option} DASHBOARD_PORT={port + 1}" in capfd.readouterr().err
     assert recorded_services() == []
 
 
@@ -173,21 +177,41 @@ def test_value_that_is_not_a_port_is_refused(port: str, capfd: pytest.CaptureFix
 
 
 def test_up_again_says_where_it_is_up(local_dir: Path, tmp_path: Path, console: Console) -> None:
-    for name in ("scheduler", "triggerer", "webserver_8123_on_aws_5999"):
+    for name in (*AIRFLOW.other_services, f"{AIRFLOW.web}_8123_on_aws_5999"):
         _start_sleeping(name, tmp_path)
 
     assert scheduler.up(5555, 8083, 8501, console) == 0
 
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "Airflow is up already." in text
+    assert f"{AIRFLOW.name} is up already." in text
     assert "http://localhost:8123" in text
-    assert "it does not run; make dashboard AWS_PORT=5999 starts it" in text
-    assert "make run DATA=folder AWS_PORT=5999" in text
+    assert f"it does not run; make dashboard AWS_PORT=5999{AIRFLOW.make_option} starts it" in text
+    assert f"make run DATA=folder AWS_PORT=5999{AIRFLOW.make_option}" in text
     assert all(service.process() for service in recorded_services())
 
 
+def test_other_version_of_airflow_keeps_running_and_is_named_with_the_remedy(
+    local_dir: Path, tmp_path: Path, console: Console
+) -> None:
+    (other,) = (version for version in VERSIONS.values() if version is not AIRFLOW)
+    services = [_start_sleeping(name, tmp_path) for name in ("scheduler", f"{other.web}_8123_on_aws_5999")]
+    message = (
+        f"{other.name} is up at http://localhost:8123, and {AIRFLOW.name} cannot run beside it. Give the "
+        f"command with AIRFLOW={other.number}, or first: make down (local AWS forgets its data)."
+    )
+
+    for command in (
+        lambda: scheduler.up(5555, 8083, 8501, console),
+        lambda: scheduler.refuse_settings_of_running_airflow(5999),
+    ):
+        with pytest.raises(UserError) as refused:
+            command()
+        assert str(refused.value) == message
+    assert all(service.process() for service in services)
+
+
 def test_up_again_says_where_its_dashboard_is(local_dir: Path, tmp_path: Path, console: Console) -> None:
-    airflow = ("scheduler", "triggerer", "webserver_8123_on_aws_5999")
+    airflow = (*AIRFLOW.other_services, f"{AIRFLOW.web}_8123_on_aws_5999")
     for name in (*airflow, "dashboard_8599_on_aws_5999", "dashboard_8600_on_aws_5998"):
         _start_sleeping(name, tmp_path)
 
@@ -198,11 +222,12 @@ def test_up_again_says_where_its_dashboard_is(local_dir: Path, tmp_path: Path, c
 
 
 def test_running_airflow_is_that_of_its_local_aws(local_dir: Path, tmp_path: Path) -> None:
-    for name in ("scheduler", "webserver_8123_on_aws_5999"):
+    *first, last = AIRFLOW.other_services
+    for name in (*first, f"{AIRFLOW.web}_8123_on_aws_5999"):
         _start_sleeping(name, tmp_path)
     assert scheduler.running_airflow() is None
 
-    _start_sleeping("triggerer", tmp_path)
+    _start_sleeping(last, tmp_path)
     assert scheduler.airflow_on(5999) == scheduler.running_airflow() == (8123, 5999)
     assert scheduler.airflow_on(5555) is None
 
@@ -215,7 +240,7 @@ def test_settings_come_too_late_for_a_run_of_the_running_airflow(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    for name in ("scheduler", "triggerer", "webserver_8123_on_aws_5999", "local_aws_5999"):
+    for name in (*AIRFLOW.other_services, f"{AIRFLOW.web}_8123_on_aws_5999", "local_aws_5999"):
         _start_sleeping(name, tmp_path)
     monkeypatch.setenv("GIVEN_SETTINGS", "MAX_REJECTED_FRACTION")
 
@@ -227,9 +252,10 @@ def test_settings_come_too_late_for_a_run_of_the_running_airflow(
 def test_down_stops_everything_and_says_what_is_gone(
     local_dir: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    airflow_home = tmp_path / "airflow"
-    airflow_home.mkdir()
-    monkeypatch.setattr(scheduler, "AIRFLOW_HOME", airflow_home)
+    homes = [tmp_path / "airflow of 2", tmp_path / "airflow of 3"]
+    for version, home in zip(VERSIONS.values(), homes, strict=True):
+        home.mkdir()
+        monkeypatch.setattr(type(version), "home", home)
     services = [_start_sleeping(name, tmp_path) for name in ("scheduler", "local_aws_5555")]
 
     assert scheduler.down(console) == 0
@@ -238,7 +264,7 @@ def test_down_stops_everything_and_says_what_is_gone(
     assert sorted(lines[:2]) == ["Stopped local_aws_5555", "Stopped scheduler"]
     assert "they are gone" in lines[2]
     assert not any(service.process() for service in services)
-    assert not airflow_home.exists()
+    assert not any(home.exists() for home in homes)
 
 
 def test_down_twice_says_that_nothing_was_running(local_dir: Path, tmp_path: Path, console: Console) -> None:

@@ -15,7 +15,6 @@ from include.commands.environment import (
     airflow_environment,
     aws_environment,
     replace_environment,
-    scheduler_environment,
 )
 
 USERS_AWS = {
@@ -119,14 +118,6 @@ def test_tasks_have_the_environment_of_the_image(tmp_path: Path) -> None:
 
     assert of_image["MALLOC_ARENA_MAX"]
     assert {name: environment[name] for name in of_image} == of_image
-
-
-def test_webserver_listens_on_this_machine_only() -> None:
-    environment = scheduler_environment({"KEPT": "yes"}, 8099)
-
-    assert environment["AIRFLOW__WEBSERVER__WEB_SERVER_HOST"] == "127.0.0.1"
-    assert environment["AIRFLOW__WEBSERVER__WEB_SERVER_PORT"] == "8099"
-    assert environment["KEPT"] == "yes"
 
 
 def test_key_of_an_airflow_is_made_once_and_only_its_user_reads_it(tmp_path: Path) -> None:

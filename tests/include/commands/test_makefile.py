@@ -28,7 +28,7 @@ def project(tmp_path: Path) -> Path:
     return project
 
 
-def _make(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _make(project: Path, *arguments: str, **of_shell: str) -> subprocess.CompletedProcess[str]:
     # The variables of a make that runs these tests are left out.
     ours = (
         "MAKEFLAGS",
@@ -41,8 +41,9 @@ def _make(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "WEB_PORT",
         "DASHBOARD_PORT",
         "PYTHON",
+        "AIRFLOW",
     )
-    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    environment = {name: value for name, value in os.environ.items() if name not in ours} | of_shell
     return subprocess.run(["make", *arguments], cwd=project, env=environment, capture_output=True, text=True)
 
 
@@ -185,6 +186,44 @@ def test_commands_that_start_spark_archive_its_classes_before(project: Path, com
     _install_python_that_shows_its_arguments(project)
     (project / ARCHIVE_STAMP).unlink()
     assert "include.local_aws.class_archive" in _make(project, "--dry-run", command).stdout
+
+
+def test_airflow_3_has_an_environment_of_its_own(project: Path) -> None:
+    _install_python_that_shows_its_arguments(project)
+    of_airflow3 = project / ".venv-airflow3"
+    (project / ".venv").rename(of_airflow3)
+    (project / "requirements-airflow3-lock.txt").write_text("# no package\n")
+    for stamp in (STAMP, ARCHIVE_STAMP):
+        (of_airflow3 / Path(stamp).name).touch()
+
+    for command in ("run", "up"):
+        assert _make(project, command, "AIRFLOW=3").stdout.startswith(f"<-m><include.commands><{command}>")
+    assert _make(project, "down").stdout == "<-m><include.commands><down>"
+    assert not (project / ".venv").exists()
+
+
+def test_airflow_of_the_shell_is_ignored(project: Path) -> None:
+    _install_python_that_shows_its_arguments(project)
+
+    done = _make(project, "run", AIRFLOW="/opt/airflow")
+
+    assert done.stdout == "<-m><include.commands><run><--aws-port><5555><--><>"
+
+
+@pytest.mark.parametrize("number", ["4", "2.10", "", "2 3"])
+def test_other_version_of_airflow_is_refused(project: Path, number: str) -> None:
+    done = _make(project, "up", f"AIRFLOW={number}")
+
+    assert done.returncode != 0
+    assert f"AIRFLOW is '{number}', but it must be 2 or 3" in done.stderr
+    assert done.stdout == ""
+
+
+def test_command_that_does_not_take_airflow_refuses_it(project: Path) -> None:
+    done = _make(project, "test", "AIRFLOW=3")
+
+    assert done.returncode != 0
+    assert "make test does not take AIRFLOW; make test-airflow3 tests on Airflow 3" in done.stderr
 
 
 def test_down_makes_no_environment(project: Path) -> None:

@@ -1,26 +1,17 @@
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow import settings
-from airflow.models import import_all_models
-from airflow.models.base import Base
-from airflow.models.dagrun import DagRun
-from airflow.settings import initialize
-from airflow.utils.session import create_session
-from airflow.utils.state import TaskInstanceState
+from airflow.exceptions import AirflowFailException, AirflowSkipException
 from pipeline_support import RUN_ID, Pipeline
-from sqlalchemy import select
 
 from helpers.contract.keys import report_key, run_key_of
 from helpers.contract.records import FAILED
 from helpers.notices import run_links
-from helpers.notices.note_run import HEADING, MAX_NOTE, note_run, run_note
+from helpers.notices.note_run import HEADING, MAX_NOTE, XCOM_KEY, note_run, run_note
 from helpers.notices.record_ending import record_ending
 
 REPORT: dict[str, Any] = {
@@ -46,52 +37,31 @@ REPORT: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def _metadata_database() -> None:
-    initialize()
-    import_all_models()
-    # The table of users, which notes refer to.
-    import_module("airflow.providers.fab.auth_manager.models")
-    Base.metadata.create_all(settings.engine)
-
-
 @dataclass
 class Run:
-    """A DAG run in Airflow's database, and the callback of its end."""
+    """A DAG run, as its tasks see it."""
 
-    dag_run: DagRun
-    monkeypatch: pytest.MonkeyPatch
-    listed_at: datetime | None = None
+    started_at: datetime | None = None
 
-    def end(self, *failed: str) -> str:
-        """End the run with these tasks failed, and return its note."""
-        states = [(task_id, TaskInstanceState.FAILED) for task_id in failed]
-        states += [("list_stream_files", TaskInstanceState.SUCCESS)]
-        instances = [
-            SimpleNamespace(task_id=task_id, state=state, start_date=self.listed_at)
-            for task_id, state in states
-        ]
-        self.monkeypatch.setattr(DagRun, "get_task_instances", lambda _: instances)
-        note_run({"dag_run": self.dag_run})  # type: ignore[typeddict-item]
-        return self.note()
-
-    def note(self, new: str | None = None) -> str:
-        """Return the run's note after a person has written this one."""
-        with create_session() as session:
-            stored = session.scalar(select(DagRun).where(DagRun.run_id == RUN_ID))
-            if new:
-                stored.note = new
-            return str(stored.note)
+    def end(self, failed: str | None = None) -> str:
+        """End the run with this task failed, or well; return the note that its last task leaves."""
+        pushed: dict[str, str] = {}
+        task_instance = SimpleNamespace(
+            task_id=failed or "archive_streams_data",
+            xcom_push=lambda key, value: pushed.update({key: value}),
+        )
+        context: Any = {
+            "task_instance": task_instance,
+            "run_id": RUN_ID,
+            "dag_run": SimpleNamespace(start_date=self.started_at),
+        }
+        note_run(context | {"exception": AirflowFailException("no")} if failed else context)
+        return pushed[XCOM_KEY]
 
 
 @pytest.fixture
-def run(_metadata_database: None, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    with create_session() as session:
-        dag_run = DagRun(dag_id="dag", run_id=RUN_ID, run_type="manual", execution_date=datetime.now(UTC))
-        session.add(dag_run)
-    yield Run(dag_run, monkeypatch)
-    with create_session() as session:
-        session.delete(session.scalar(select(DagRun).where(DagRun.run_id == RUN_ID)))
+def run(pipeline: Pipeline) -> Run:
+    return Run()
 
 
 def put_report(pipeline: Pipeline, **changes: Any) -> None:
@@ -118,16 +88,16 @@ def test_note_says_what_the_run_did_and_where_to_look(pipeline: Pipeline, run: R
     assert whole_report == f"The whole report: `{stored}`"
 
 
-@pytest.mark.parametrize("failed", [(), ("trigger_glue_job",)], ids=["skipped", "failed"])
+@pytest.mark.parametrize("failed", [None, "trigger_glue_job"], ids=["skipped", "failed"])
 @pytest.mark.parametrize("with_report", [True, False])
 def test_note_links_to_the_dashboard_whether_or_not_there_is_a_report(
-    pipeline: Pipeline, run: Run, monkeypatch: pytest.MonkeyPatch, failed: tuple[str, ...], with_report: bool
+    pipeline: Pipeline, run: Run, monkeypatch: pytest.MonkeyPatch, failed: str | None, with_report: bool
 ) -> None:
     monkeypatch.setenv("DASHBOARD_URL", "http://localhost:8501/")
     if with_report:
         put_report(pipeline)
 
-    link = run.end(*failed).split("\n\n")[-1]
+    link = run.end(failed).split("\n\n")[-1]
 
     page = f"http://localhost:8501/pipeline?run={run_key_of(RUN_ID)}"
     assert link == f"[This run in the dashboard]({page})"
@@ -174,7 +144,7 @@ def test_note_of_a_complete_run_that_is_repeated_names_the_files_that_wait(
 ) -> None:
     put_report(pipeline, completed_at="2024-06-26T00:00:00+00:00", ignored_keys=["streams/notes.txt"])
     pipeline.upload("streams/new.csv", "")
-    run.listed_at = datetime(2024, 6, 27, tzinfo=UTC)
+    run.started_at = datetime(2024, 6, 27, tzinfo=UTC)
 
     note = run.end()
 
@@ -195,8 +165,8 @@ def test_note_of_days_that_were_computed_again_speaks_of_no_files(pipeline: Pipe
     assert "quarantine" not in note
 
 
-def test_note_of_a_red_run_names_its_tasks_once_and_the_remedy(run: Run) -> None:
-    note = run.end("extract_and_combine_streams", "extract_and_combine_streams")
+def test_note_of_a_red_run_names_its_task_and_the_remedy(run: Run) -> None:
+    note = run.end("extract_and_combine_streams")
 
     assert (
         "Failed tasks: extract_and_combine_streams. The end of the task's log says why and what to do" in note
@@ -238,17 +208,35 @@ def test_note_of_a_skipped_run_says_that_there_was_nothing_to_do(run: Run) -> No
     )
 
 
-def test_note_of_a_person_stays(run: Run) -> None:
-    run.note("We looked at this one.")
+def test_note_of_a_skipped_task_is_not_that_of_a_failed_one(run: Run) -> None:
+    context: Any = {
+        "task_instance": SimpleNamespace(
+            task_id="sense_streaming_data", xcom_push=lambda key, value: notes.append(value)
+        ),
+        "run_id": RUN_ID,
+        "dag_run": SimpleNamespace(start_date=None),
+        "exception": AirflowSkipException("no file"),
+    }
+    notes: list[str] = []
 
-    assert run.end() == "We looked at this one."
+    note_run(context)
+
+    assert notes == [run.end()]
 
 
-def test_note_follows_the_run_that_is_cleared(pipeline: Pipeline, run: Run) -> None:
-    assert "Failed tasks: trigger_glue_job" in run.end("trigger_glue_job")
-    put_report(pipeline)
+def test_note_that_cannot_be_left_changes_nothing(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(key: str, value: str) -> None:
+        raise RuntimeError("no XCom here")
 
-    assert "Failed" not in run.end()
+    context: Any = {
+        "task_instance": SimpleNamespace(task_id="archive_streams_data", xcom_push=refuse),
+        "run_id": RUN_ID,
+        "dag_run": SimpleNamespace(start_date=None),
+    }
+
+    note_run(context)
+
+    assert f"Run {RUN_ID} will have no note of this task" in caplog.text
 
 
 def test_report_that_cannot_be_read_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
