@@ -45,7 +45,7 @@ def test_items_are_rows_with_the_values_that_the_table_has() -> None:
 
 @pytest.mark.parametrize("value", [Decimal("7.715"), "many"])
 def test_value_that_fits_no_column_is_refused_before_anything_is_written(value: Any) -> None:
-    with pytest.raises(GlueOutputError, match=r"do not fit the columns of their Parquet file: .* No item was"):
+    with pytest.raises(GlueOutputError, match=r"do not fit the columns of their Parquet file: "):
         to_parquet(DAY, [ITEM | {"total_listening_time": value}])
 
 
