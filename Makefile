@@ -4,7 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3 python; do \
 	"$$python" -c '$(IS_SUPPORTED)' 2>/dev/null && echo "$$python" && break; done)
 # Airflow 2, which the image has, or 3. An AIRFLOW of the shell may mean something else, so it is ignored.
 AIRFLOW = 2
-TAKE_AIRFLOW = help run reprocess redrive up dashboard down doctor test-browser
+TAKE_AIRFLOW = help run reprocess redrive forget up dashboard down doctor
 AWS_PORT ?= 5555
 WEB_PORT ?= 8083
 DASHBOARD_PORT ?= 8501
@@ -15,7 +15,11 @@ override DATA := $(value DATA)
 override DATES := $(value DATES)
 override RUN := $(value RUN)
 override REMOVE := $(value REMOVE)
-export DATA DATES RUN REMOVE GIVEN_SETTINGS
+override QUERY := $(value QUERY)
+# The shell has a USER of its own.
+override USERS_TO_FORGET := $(if $(filter command,$(firstword $(origin USER))),$(value USER))
+override FILE := $(value FILE)
+export DATA DATES RUN REMOVE QUERY USERS_TO_FORGET FILE GIVEN_SETTINGS
 
 # Packages of another environment must not mix with the locked ones.
 unexport PYTHONPATH PYTHONHOME
@@ -50,13 +54,13 @@ SEED ?= 1
 # Each process has its own local AWS, Airflow and Spark. More processes would cost memory and save little time.
 IN_PARALLEL = -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help run reprocess redrive up dashboard down doctor smoke test test-faults test-browser test-s3a test-airflow3 \
-	test-containers bench lint fix lock clean
+.PHONY: help run reprocess redrive forget up dashboard down doctor sql smoke test test-faults test-browser test-s3a \
+	test-airflow3 test-containers bench lint fix lock clean
 
 help: ## List the commands
 	@echo 'make COMMAND, where COMMAND is:'
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
-	@echo 'run, reprocess, redrive, up, dashboard and doctor take AIRFLOW=3: Airflow 3 in place of Airflow 2'
+	@echo 'run, reprocess, redrive, forget, up, dashboard and doctor take AIRFLOW=3: Airflow 3 in place of Airflow 2'
 	@echo 'Ports of local AWS, of the UI and of the dashboard:' \
 		'AWS_PORT=$(AWS_PORT) WEB_PORT=$(WEB_PORT) DASHBOARD_PORT=$(DASHBOARD_PORT)'
 
@@ -68,6 +72,9 @@ reprocess: $(INSTALLED) ## Reprocess days with the current catalogs: make reproc
 
 redrive: $(INSTALLED) ## Fetch a run's quarantined data, then redeliver the corrected files: make redrive [RUN=run_key]
 	@$(COMMAND) redrive --aws-port '$(AWS_PORT)' -- "$$RUN"
+
+forget: $(INSTALLED) ## Remove users from every copy, and reprocess their days: make forget USER=id,id [FILE=ids.txt] [YES=yes]
+	@$(COMMAND) forget --aws-port '$(AWS_PORT)' $(if $(YES),--yes) -- "$$USERS_TO_FORGET" "$$FILE"
 
 up: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Start the pipeline with a scheduler, Airflow's UI (WEB_PORT) and the dashboard
 	@$(COMMAND) up --aws-port '$(AWS_PORT)' --web-port '$(WEB_PORT)' --dashboard-port '$(DASHBOARD_PORT)'
@@ -84,6 +91,9 @@ down: ## Stop everything that run, up and dashboard started
 
 doctor: $(INSTALLED) ## Check the settings, AWS resources and rights of .env, or of local AWS
 	@$(ENVIRONMENT)/bin/python -m include.doctor --aws-port '$(AWS_PORT)'
+
+sql: $(INSTALLED) ## Ask the archive by SQL, with DuckDB: make sql [QUERY='SELECT ...' [FORMAT=csv]]
+	@.venv/bin/python -m include.sql --aws-port '$(AWS_PORT)' $(if $(FORMAT),--format '$(FORMAT)') -- "$$QUERY"
 
 smoke: $(INSTALLED) ## Prove on your AWS account what local AWS cannot; asks first, removes everything [REMOVE=suffix]
 	@.venv/bin/python -m include.smoke $(if $(REMOVE),--remove "$$REMOVE")
@@ -110,7 +120,7 @@ test-airflow3: $(AIRFLOW3_INSTALLED) ## Test the DAG, its helpers, whole runs an
 	@.venv-airflow3/bin/python -m pytest -m 'not slow' .astro tests/dags tests/plugins \
 		tests/e2e/test_dag_runs.py tests/e2e/test_dag_runs_that_fail.py tests/e2e/test_deployments.py \
 		tests/include/commands/test_airflow_version.py tests/include/commands/test_commands.py \
-		tests/include/commands/test_pipeline_run.py
+		tests/include/commands/test_pipeline_run.py tests/include/commands/test_scheduled_run.py
 	@echo 'Running the tests whose services fail or are killed'
 	@.venv-airflow3/bin/python -m pytest tests/e2e/test_services_killed.py
 
@@ -166,7 +176,7 @@ $(AIRFLOW2_INSTALLED) $(AIRFLOW3_INSTALLED) $(DASHBOARD_INSTALLED):
 	@touch $@
 
 # A prerequisite of the commands that run Spark. They also work if Java cannot archive classes.
-run reprocess up test test-faults test-browser bench: $(CLASSES_ARCHIVED)
+run reprocess forget up test test-faults test-browser bench: $(CLASSES_ARCHIVED)
 $(CLASSES_ARCHIVED): $(INSTALLED)
 	@echo "Archiving Spark's classes, so Spark starts faster; this takes half a minute, once"
 	@$(ENVIRONMENT)/bin/python -m include.local_aws.class_archive || \

@@ -51,6 +51,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Airflow 3's names, which this package also offers under Airflow 2.
+from airflow.providers.common.compat.lineage.entities import File
 from airflow.providers.common.compat.sdk import Asset, Label, Param, TaskGroup, TriggerRule, dag, task
 
 # Airflow 3 puts a bundle's root on the path, which may be a parent of this folder.
@@ -58,7 +59,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from helpers.archive_streams_data import ArchiveStreamsDataOperator
 from helpers.contract.keys import input_prefix, output_prefix, run_key_of
-from helpers.contract.settings import AWS_CONN_ID, PipelineConfig, kpi_table_name, pipeline_schedule
+from helpers.contract.settings import (
+    AWS_CONN_ID,
+    CONTINUOUS,
+    PipelineConfig,
+    folder_address,
+    kpi_table_name,
+    pipeline_schedule,
+)
 from helpers.notices.note_run import note_run
 from helpers.notices.notify_failure import notify_failure
 from helpers.sense_streaming_data import StreamingDataSensor
@@ -68,7 +76,17 @@ if TYPE_CHECKING:
     from helpers.contract.records import CombinedPart, MovedInput, Part, StoredKpis, ValidatedPart
 
 INTERMEDIATE = "s3://{{ settings().intermediate_bucket }}/"
-KPI_TABLE = Asset(f"dynamodb://{kpi_table_name()}")
+TABLE_ADDRESS = f"dynamodb://{kpi_table_name()}"
+KPI_TABLE = Asset(TABLE_ADDRESS)
+
+# Lineage. OpenLineage takes the address of any file from inlets and outlets, but no asset of DynamoDB.
+STREAMS, SONGS, USERS = (
+    File(folder_address("SOURCE_BUCKET_NAME", prefix)) for prefix in ("streams/", "songs/", "users/")
+)
+HISTORY, ARCHIVED, QUARANTINED = (
+    File(folder_address("ARCHIVE_BUCKET_NAME", prefix)) for prefix in ("listens/", "streams/", "quarantine/")
+)
+KPIS = File(TABLE_ADDRESS)
 
 DEFAULT_ARGS = {
     "owner": "data-engineering",
@@ -89,7 +107,7 @@ def choose_input(*, params: dict[str, Any] | None = None) -> str:
     return "prepare_reprocessing" if reprocess_dates else "sense_streaming_data"
 
 
-@task(multiple_outputs=False)
+@task(multiple_outputs=False, inlets=[SONGS, USERS])
 def prepare_reprocessing(*, run_id: str | None = None, params: dict[str, Any] | None = None) -> MovedInput:
     """Freeze and move the catalogs for reprocessing days of the history."""
     from helpers import prepare_reprocessing as helper
@@ -108,7 +126,7 @@ def list_stream_files(*, run_id: str | None = None) -> list[Part]:
     return helper.list_stream_files(str(run_id), PipelineConfig.from_env())
 
 
-@task(multiple_outputs=False)
+@task(multiple_outputs=False, inlets=[STREAMS])
 def extract_and_combine_streams(part: Part) -> CombinedPart:
     """Combine the records of one part's files."""
     from helpers import extract_and_combine_streams as helper
@@ -124,7 +142,7 @@ def validate_csv_files(combined: CombinedPart) -> ValidatedPart:
     return helper.validate_csv_files(combined, PipelineConfig.from_env())
 
 
-@task(multiple_outputs=False)
+@task(multiple_outputs=False, inlets=[SONGS, USERS])
 def move_files_to_intermediate_bucket(
     validated: list[ValidatedPart], *, run_id: str | None = None, params: dict[str, Any] | None = None
 ) -> MovedInput:
@@ -137,7 +155,7 @@ def move_files_to_intermediate_bucket(
     )
 
 
-@task(multiple_outputs=False, outlets=[KPI_TABLE])
+@task(multiple_outputs=False, outlets=[KPI_TABLE, KPIS, HISTORY])
 def store_kpis_in_dynamodb(*, run_id: str | None = None) -> StoredKpis:
     """Check the Glue job's output, add listens to the history, write the KPI items."""
     from helpers import store_kpis_in_dynamodb as helper
@@ -161,6 +179,8 @@ def delete_files_from_intermediate_bucket(stored: StoredKpis) -> int:
     start_date=datetime(2024, 6, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
+    # Under this schedule, a run follows a failed one immediately. Airflow pauses the DAG after five failures.
+    max_consecutive_failed_dag_runs=5 if pipeline_schedule() == CONTINUOUS else 0,
     default_args=DEFAULT_ARGS,
     # Templates call these, so settings are read while a task runs and not while this file is parsed.
     user_defined_macros={
@@ -216,6 +236,7 @@ def music_streaming_pipeline() -> None:
     ):
         computed = GlueKpiJobOperator(
             task_id="trigger_glue_job",
+            inlets=[HISTORY],
             aws_conn_id=AWS_CONN_ID,
             batch_id="{{ run_key_of(run_id) }}",
             job_name="{{ settings().glue_job_name }}",
@@ -249,6 +270,8 @@ def music_streaming_pipeline() -> None:
     ):
         archived = ArchiveStreamsDataOperator(
             task_id="archive_streams_data",
+            inlets=[STREAMS],
+            outlets=[ARCHIVED, QUARANTINED],
             stored=stored,
             doc_md="Archives or quarantines the source files, then writes the run report and links to it.",
         )

@@ -14,6 +14,7 @@ from helpers.contract.settings import PipelineConfig
 from helpers.notices.note_run import note_run
 from helpers.notices.run_links import report_page
 from helpers.run.dispositions import carry_out_dispositions
+from helpers.run.erasures import refuse_if_users_were_forgotten
 from helpers.run.glue_output import read_summary
 from helpers.run.report import build_complete_report, write_report
 from helpers.run.store import RunStore
@@ -29,11 +30,15 @@ def archive_streams_data(stored: StoredKpis, config: PipelineConfig) -> str:
     """Archive or quarantine the run's files, write the run report and return its key.
 
     The report is written last because it marks the run as complete.
+
+    Raises:
+        ReconciliationError: a file vanished, a copy differs, or users were forgotten meanwhile.
     """
     run = RunStore(stored["run_key"], config)
     if run.report_if_complete():
         return report_key(run.run_key)
     manifest, moved, summary = run.manifest(), run.input_manifest(), read_summary(run)
+    refuse_if_users_were_forgotten(run, manifest["frozen_at"])
     destinations = carry_out_dispositions(run, manifest, moved["outcomes"])
     report = build_complete_report(manifest, moved, summary, stored, destinations)
     return write_report(run, report)

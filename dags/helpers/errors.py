@@ -10,6 +10,8 @@ from typing import ClassVar, NamedTuple
 
 from airflow.exceptions import AirflowException, AirflowFailException
 
+from helpers.contract.rejections import FileRejectedError as FileRejectedError
+
 
 class Advice(NamedTuple):
     """The remedy for a failure: the runbook section (its anchor) and the first step.
@@ -147,6 +149,17 @@ class GlueOutputError(ReconciliationError):
     )
 
 
+class UsersForgottenError(ReconciliationError):
+    """Users were forgotten after the run had listed its input, which may still hold them."""
+
+    advice = Advice(
+        "users-were-forgotten-during-the-run",
+        "Once users are no longer being forgotten, trigger a new run: it takes the files that wait in "
+        "streams/.",
+        "The stream files wait in the source, without the forgotten users. Clearing does not help.",
+    )
+
+
 class HandoverError(ReconciliationError):
     """The objects that an earlier task of the run wrote are missing or incomplete."""
 
@@ -172,7 +185,3 @@ class SourceFileVanishedError(ReconciliationError):
         "a-source-file-vanished",
         "Switch on versioning of the source bucket; the file's listens are in the history.",
     )
-
-
-class FileRejectedError(ValueError):
-    """A CSV file is unusable as a whole; the message gives the reason."""

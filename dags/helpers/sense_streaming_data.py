@@ -1,15 +1,17 @@
-"""Task sense_streaming_data: waits for the first stream file of a run."""
+"""Task sense_streaming_data: waits for the stream files of a run."""
 
 from __future__ import annotations
 
 import inspect
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.exceptions import AirflowSkipException
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.providers.common.compat.sdk import BaseSensorOperator
 
-from helpers.contract.keys import manifest_key, run_key_of
+from helpers.contract.keys import LEFT_KEY, manifest_key, run_key_of
 from helpers.contract.names import STREAMS_PREFIX, is_csv
 from helpers.contract.records import SKIPPED
 from helpers.contract.settings import PipelineConfig
@@ -18,11 +20,17 @@ from helpers.notices.record_ending import record_ending
 from helpers.notices.sentences import ignored_sentence
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow.utils.context import Context
 
 
+# A run begins after this many quiet times even if files never stop coming.
+MAX_QUIET_TIMES = 10
+
+
 class StreamingDataSensor(S3KeySensor):
-    """Checks that all resources of the run exist, then waits for a stream file.
+    """Checks that all resources of the run exist, then waits for stream files.
 
     If an earlier attempt already listed the run's files, it does not wait: they may be archived by now.
     """
@@ -30,7 +38,10 @@ class StreamingDataSensor(S3KeySensor):
     def __init__(self, **kwargs: Any) -> None:
         """Watch for any stream file; the bucket is read from the settings when the task runs."""
         super().__init__(
-            bucket_key=f"{STREAMS_PREFIX}*", wildcard_match=True, check_fn=has_csv_file, **kwargs
+            bucket_key=f"{STREAMS_PREFIX}*",
+            wildcard_match=True,
+            metadata_keys=["Key", "LastModified"],
+            **kwargs,
         )
 
     def execute(self, context: Context) -> Any:
@@ -51,23 +62,48 @@ class StreamingDataSensor(S3KeySensor):
             return None
         self.bucket_name = config.source_bucket
         self.timeout = config.sensor_timeout_minutes * 60
+        # A person who triggers a run wants the files that are there.
+        triggered = context["dag_run"].run_type == "manual"
+        self.check_fn = partial(
+            may_begin,
+            quiet=timedelta(minutes=0 if triggered else config.quiet_minutes),
+            left={} if triggered else read_json(s3, config.archive_bucket, LEFT_KEY) or {},
+        )
         try:
             # Not `super().execute`: Airflow 2 takes it for a call outside of a task and warns at each look.
             return inspect.unwrap(BaseSensorOperator.execute)(self, context)
         except AirflowSkipException as skip:
-            ignored = [key for key in list_sizes(s3, config.source_bucket, STREAMS_PREFIX) if not is_csv(key)]
+            keys = list_sizes(s3, config.source_bucket, STREAMS_PREFIX)
+            ignored = [key for key in keys if not is_csv(key)]
+            if len(ignored) < len(keys):
+                self.log.info("The wait is over; the run takes the files that are there")
+                return None
             reason = (
                 f"No CSV file came under s3://{config.source_bucket}/{STREAMS_PREFIX} within "
-                f"{config.sensor_timeout_minutes:g} minutes: nothing to do. "
+                f"{config.sensor_timeout_minutes:g} minutes (SENSOR_TIMEOUT_MINUTES): nothing to do. "
                 f"{ignored_sentence(ignored)}".rstrip()
             )
             record_ending(context["run_id"], self.task_id, SKIPPED, reason)
             raise AirflowSkipException(reason) from skip
 
 
-def has_csv_file(files: list[dict[str, Any]]) -> bool:
-    """Return whether any of the objects, as S3KeySensor describes them, is a CSV file."""
-    return any(is_csv(file["Key"]) for file in files)
+def may_begin(files: list[dict[str, Any]], quiet: timedelta, left: Mapping[str, str]) -> bool:
+    """Return whether the run may begin its work on these objects.
+
+    Args:
+        files: the objects under `streams/`, as S3KeySensor describes them.
+        quiet: time without a new file after which a delivery counts as complete.
+        left: files that S3 did not return to an earlier run, in the form of `LEFT_KEY`. They wait for others.
+    """
+    now = datetime.now(UTC)
+    arrivals: list[datetime] = [
+        file["LastModified"]
+        for file in files
+        if is_csv(file["Key"]) and file["LastModified"].isoformat() != left.get(file["Key"])
+    ]
+    if not arrivals or not quiet:
+        return bool(arrivals)
+    return now - max(arrivals) >= quiet or now - min(arrivals) >= MAX_QUIET_TIMES * quiet
 
 
 def check_resources(config: PipelineConfig) -> None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from helpers.aws.clients import dynamodb_client
-from helpers.aws.kpi_table import read_totals, write_day
+from helpers.aws.kpi_table import delete_day, read_totals, write_day
 from helpers.aws.s3_objects import copy_object, delete_objects
 from helpers.contract.keys import output_prefix, run_key_of, summary_key
 from helpers.contract.names import ALL_GENRES
-from helpers.contract.records import GlueSummary, StoredKpis
+from helpers.contract.records import GlueSummary, Stamp, StoredKpis
 from helpers.contract.settings import PipelineConfig
 from helpers.contract.wording import counted
 from helpers.errors import GlueOutputError
 from helpers.run.checks import DAYS_COMPARED, WEEKS_COMPARED, check_days, check_kpis
 from helpers.run.enforce_checks import enforce_checks
+from helpers.run.erasures import erased_listens, refuse_if_users_were_forgotten
 from helpers.run.glue_output import (
     RUN_GLUE_AGAIN,
     check_summary,
@@ -42,8 +43,8 @@ def store_kpis_in_dynamodb(dag_run_id: str, config: PipelineConfig) -> StoredKpi
     Raises:
         BadInputError: a check of the KPIs stops the run, or an item exceeds DynamoDB's size limit; nothing
             was written.
-        ReconciliationError: counts or objects disagree, an item cannot be stored, or another run interfered;
-            the message names the task to clear.
+        ReconciliationError: counts or objects disagree, an item cannot be stored, another run interfered, or
+            users were forgotten meanwhile; the message says what to do.
     """
     run, dynamodb = RunStore(run_key_of(dag_run_id), config), dynamodb_client()
     if report := run.report_if_complete():
@@ -64,7 +65,7 @@ def store_kpis_in_dynamodb(dag_run_id: str, config: PipelineConfig) -> StoredKpi
     try:
         items = to_items(records, summary, moved["frozen_at"], versions)
         files = {day: to_parquet(day, items[day]) for day in items}
-        _check_day_totals(dynamodb, config.kpi_table, summary, items)
+        _check_day_totals(run, dynamodb, summary)
     except GlueOutputError:
         # The output's sizes and counts are consistent, so a cleared trigger_glue_job would adopt it again.
         # Without its summary it cannot.
@@ -78,6 +79,7 @@ def store_kpis_in_dynamodb(dag_run_id: str, config: PipelineConfig) -> StoredKpi
         totals = {day: counts["total"] for day, counts in summary["days"].items()}
         usual = _same_weekdays(dynamodb, config.kpi_table, sorted(totals)[-DAYS_COMPARED:])
         checks += check_days(totals, usual, moved["frozen_at"], moved["newest_day_before"])
+    refuse_if_users_were_forgotten(run, moved["frozen_at"])
     add_to_history(run, summary)
     written = deleted = 0
     for day in sorted(items):
@@ -86,6 +88,16 @@ def store_kpis_in_dynamodb(dag_run_id: str, config: PipelineConfig) -> StoredKpi
             write_kpis(run, day, files[day], versions[day], moved["frozen_at"])
         written, deleted = written + day_written, deleted + day_deleted
         logger.info("%s: %s written, %d deleted", day, counted(day_written, "item"), day_deleted)
+    # The history of such a day has objects, but no listens, because all its users were forgotten.
+    for day in sorted(summary["days"].keys() - items):
+        stamp = Stamp(
+            run_key=run.run_key,
+            computed_at=summary["computed_at"],
+            version=versions[day],
+            catalogs_frozen_at=moved["frozen_at"],
+        )
+        write_kpis(run, day, to_parquet(day, []), stamp["version"], stamp["catalogs_frozen_at"])
+        deleted += delete_day(dynamodb, config.kpi_table, day, stamp)
     if written:
         keep_catalogs(run, moved)
     return StoredKpis(
@@ -107,20 +119,27 @@ def add_to_history(run: RunStore, summary: GlueSummary) -> None:
         raise GlueOutputError(f"Run {run.run_key}: {problem}. {RUN_GLUE_AGAIN}")
 
 
-def _check_day_totals(
-    dynamodb: DynamoDBClient, table: str, summary: GlueSummary, items: dict[str, list[dict[str, Any]]]
-) -> None:
-    """Check each day: if the table reflects the history that Glue read, old total + added = new total."""
-    for day in items:
-        counts = summary["days"][day]
+def _check_day_totals(run: RunStore, dynamodb: DynamoDBClient, summary: GlueSummary) -> None:
+    """Check each day: if the table reflects the history that Glue read, old total + added = new total.
+
+    Listens that were erased since then, because their users were forgotten, are not missing.
+    """
+    table = run.config.kpi_table
+    for day, counts in summary["days"].items():
         stored = read_totals(dynamodb, table, day, consistent=True)
         if stored is None or stored.version != len(counts["history_objects"]):
             continue
-        if stored.listens + counts["added"] != counts["total"]:
+        if stored.listens + counts["added"] == counts["total"]:
+            continue
+        erased = erased_listens(run, day, stored.frozen_at)
+        if stored.listens - erased + counts["added"] != counts["total"]:
+            without = f", of which {erased} were erased since" if erased else ""
             raise GlueOutputError(
-                f"{day}: the table has {stored.listens} listens and the run adds {counts['added']}, but the "
-                f"Glue job counts {counts['total']}. The table is unchanged. {RUN_GLUE_AGAIN} If the message "
-                f"comes again, the item ({day}, {ALL_GENRES}) was changed by hand: delete it first."
+                f"{day}: the table has {stored.listens} listens{without} and the run adds "
+                f"{counts['added']}, but the Glue job counts {counts['total']}. The table is unchanged. "
+                f"{RUN_GLUE_AGAIN} If the message comes again, the item ({day}, {ALL_GENRES}) was changed by "
+                "hand, or the history lost listens: restore the history, or delete the item first to accept "
+                "its loss."
             )
 
 

@@ -38,6 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             from include.commands.redrive import redrive
 
             return redrive(arguments.run_key, arguments.aws_port, console)
+        if arguments.command == "forget":
+            from include.commands.forget import forget
+
+            file = Path(arguments.file) if arguments.file else None
+            return forget(arguments.users, file, arguments.aws_port, console, arguments.yes)
 
         if arguments.command == "dashboard":
             from include.commands.dashboard import dashboard
@@ -81,11 +86,15 @@ def _parser() -> argparse.ArgumentParser:
     redrive.add_argument(
         "run_key", nargs="?", default="", metavar="RUN", help="run key; without it those that can be given"
     )
+    forget = commands.add_parser("forget", help="remove users from every copy, and reprocess their days")
+    forget.add_argument("users", nargs="?", default="", metavar="USER", help="user ids such as 123,456")
+    forget.add_argument("file", nargs="?", metavar="FILE", help="file with further ids, one per line")
+    forget.add_argument("--yes", action="store_true", help="do not ask")
     for command in (run, reprocess):
         command.add_argument(
             "--accept-checks", action="store_true", help="accept the data even if checks fail"
         )
-    for command in (run, up, reprocess, redrive, dashboard):
+    for command in (run, up, reprocess, redrive, forget, dashboard):
         command.add_argument("--aws-port", type=_port, default=5555, help="port of local AWS (%(default)s)")
     up.add_argument("--web-port", type=_port, default=8083, help="port of Airflow's UI (%(default)s)")
     for command in (up, dashboard):

@@ -24,7 +24,7 @@ OF_RUNS = frozenset(
         "RUNBOOK_URL",
     }
 )
-OF_THE_SCHEDULER = OF_RUNS | {"PIPELINE_SCHEDULE", "SENSOR_TIMEOUT_MINUTES"}
+OF_THE_SCHEDULER = OF_RUNS | {"PIPELINE_SCHEDULE", "QUIET_MINUTES", "SENSOR_TIMEOUT_MINUTES"}
 OF_LOCAL_AWS = frozenset({"JAVA_HOME", "LOCAL_AWS_DRIVER_MEMORY"})
 
 _PRESETS = ("@once", "@continuous", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
@@ -51,6 +51,7 @@ _DASHBOARD = {
 }
 _ONE_RUN = {
     "PIPELINE_SCHEDULE": "the command runs the pipeline once, now. Leave it out; make up takes a schedule",
+    "QUIET_MINUTES": "the command does not wait for files. Leave it out; make up waits",
     "SENSOR_TIMEOUT_MINUTES": "the command does not wait for files. Leave it out; make up waits",
 }
 _REFUSED_BY = {

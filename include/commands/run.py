@@ -77,7 +77,8 @@ def run_dag(conf: Mapping[str, Any], aws_port: int, resources: Mapping[str, str]
             console.print(Text(f"Airflow runs the DAG; its log is {log}"), soft_wrap=True)
             replace_environment(
                 airflow_environment(os.environ, aws_port, resources, Path(home))
-                | {"SENSOR_TIMEOUT_MINUTES": "0"}
+                # The shell's values may be meant for a scheduler.
+                | {"SENSOR_TIMEOUT_MINUTES": "0", "PIPELINE_SCHEDULE": ""}
             )
             outcome, log_of_run = _run_with_progress(conf, log, console), str(log)
         # Airflow's logging is set up by now, so the AWS clients' messages go to the log as well.

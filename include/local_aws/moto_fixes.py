@@ -13,6 +13,7 @@ moto behaves like this:
 - A transaction copies its table with all items for each item that it writes: minutes with a year of KPIs.
 - The inline policies of a role created by CloudFormation are not JSON, so they cannot be read or enforced.
   They have a null for each conditional statement.
+- A managed policy created by CloudFormation has such a null too, so it is refused.
 - Deleting a stack deletes resources with ``RetainExceptOnCreate``.
 - A bucket created by CloudFormation has no versioning, even if its template requests it.
 """
@@ -34,7 +35,7 @@ from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
 from moto.dynamodb.responses import DynamoHandler
-from moto.iam.models import Role
+from moto.iam.models import ManagedPolicy, Role
 from moto.s3.exceptions import MissingKey, PreconditionFailed, S3AccessDeniedError, S3ClientError
 from moto.s3.models import FakeBucket, FakeDeleteMarker, FakeKey, S3Backend
 from moto.s3.responses import S3Response
@@ -74,6 +75,7 @@ def install() -> None:
         (DynamoDBBackend, "transact_write_items", _undone_from_a_shallow_copy),
         (Table, "query", _within_its_partition),
         (Role, "put_policy", _put_policy_as_json),
+        (ManagedPolicy, "create_from_cloudformation_json", _without_null_statements),
         (ResourceMap, "delete", _keep_what_is_retained),
         (FakeBucket, "create_from_cloudformation_json", _with_versions),
     ]
@@ -285,11 +287,28 @@ def _put_policy_as_json(put_policy: _Method) -> _Method:
     @wraps(put_policy)
     def put_policy_as_json(self: Role, name: str, document: Any) -> None:
         if not isinstance(document, str):
-            statements = [statement for statement in document["Statement"] if statement is not None]
-            document = json.dumps({**document, "Statement": statements})
+            document = json.dumps(_without_null(document))
         put_policy(self, name, document)
 
     return put_policy_as_json
+
+
+def _without_null_statements(create: _Method) -> _Method:
+    @wraps(create)
+    def create_without_null(name: str, definition: Any, *args: Any, **kwargs: Any) -> ManagedPolicy:
+        properties = definition["Properties"]
+        properties = {**properties, "PolicyDocument": _without_null(properties["PolicyDocument"])}
+        policy: ManagedPolicy = create(name, {**definition, "Properties": properties}, *args, **kwargs)
+        return policy
+
+    return create_without_null
+
+
+def _without_null(document: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **document,
+        "Statement": [statement for statement in document["Statement"] if statement is not None],
+    }
 
 
 def _keep_what_is_retained(delete: _Method) -> _Method:

@@ -100,6 +100,8 @@ class Names:
             "GlueRoleParameter": self.glue_role,
             "AirflowRoleParameter": self.airflow_role,
             "AlertTopicParameter": self.topic,
+            # Athena's tables belong to a database without hyphens in its name.
+            "SqlDatabaseParameter": self.stack.replace("-", "_"),
             "AirflowPrincipalArn": principal_arn,
             "AirflowExternalId": external_id,
             # The table must be removable, and an alarm over more than a day is evaluated only once an hour.

@@ -128,7 +128,7 @@ def _file_system() -> fs.S3FileSystem:
     session = boto3.Session()
     credentials: Any = session.get_credentials()
     frozen = credentials.get_frozen_credentials()
-    endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "")
+    endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
     return fs.S3FileSystem(
         access_key=frozen.access_key,
         secret_key=frozen.secret_key,

@@ -3,7 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from airflow.exceptions import AirflowFailException, ParamValidationError
 from airflow.models import DAG
 from airflow.models.dagbag import DagBag
 from airflow.operators.branch import BranchMixIn
+from airflow.providers.common.compat.lineage.entities import File
 from airflow.providers.common.compat.sdk import Asset, MappedOperator, TriggerRule
 
 import run_note_plugin
@@ -45,6 +46,7 @@ SETTINGS = (
     "GLUE_NUMBER_OF_WORKERS",
     "PIPELINE_SCHEDULE",
     "SENSOR_TIMEOUT_MINUTES",
+    "QUIET_MINUTES",
     "MAX_REJECTED_FRACTION",
     "ARCHIVE_STORAGE_CLASS",
     "ALERT_SNS_TOPIC_ARN",
@@ -95,6 +97,16 @@ def schedule_of(dag: DAG) -> str:
     """The schedule as the scheduler sees it."""
     read: DAG = DagSerialization.from_dict(DagSerialization.to_dict(dag))
     return read.timetable.summary
+
+
+def assets_of(task: Any) -> list[Any]:
+    """The outlets that Airflow records as updated."""
+    return [outlet for outlet in task.outlets if isinstance(outlet, Asset)]
+
+
+def addresses(entities: Sequence[Any]) -> list[str]:
+    """The addresses that OpenLineage reports."""
+    return [entity.url for entity in entities if isinstance(entity, File)]
 
 
 def downstream_ids(dag: DAG) -> dict[str, set[str]]:
@@ -210,9 +222,9 @@ class TestDag:
 
 class TestVariables:
     def test_stored_kpis_are_the_dags_dataset(self, dag: DAG) -> None:
-        outlets = {task.task_id: task.outlets for task in dag.tasks if task.outlets}
+        datasets = {task.task_id: assets_of(task) for task in dag.tasks if assets_of(task)}
 
-        assert outlets == {"store_kpis_in_dynamodb": [Asset("dynamodb://music_kpis_table")]}
+        assert datasets == {"store_kpis_in_dynamodb": [Asset("dynamodb://music_kpis_table")]}
 
     def test_dataset_is_named_after_the_table(
         self, clean_environment: None, monkeypatch: pytest.MonkeyPatch
@@ -221,15 +233,44 @@ class TestVariables:
 
         task = load_dag().get_task("store_kpis_in_dynamodb")
 
-        assert task.outlets == [Asset("dynamodb://other_table")]
+        assert assets_of(task) == [Asset("dynamodb://other_table")]
+
+    def test_lineage_names_source_history_archive_and_table(
+        self, clean_environment: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for variable, bucket in BUCKETS.items():
+            monkeypatch.setenv(variable, bucket)
+        tasks = load_dag().tasks
+
+        inlets = {task.task_id: addresses(task.inlets) for task in tasks if task.inlets}
+        outlets = {task.task_id: addresses(task.outlets) for task in tasks if task.outlets}
+
+        catalogs = ["s3://source/songs/", "s3://source/users/"]
+        assert inlets == {
+            "prepare_reprocessing": catalogs,
+            "extract_and_combine_streams": ["s3://source/streams/"],
+            "move_files_to_intermediate_bucket": catalogs,
+            "trigger_glue_job": ["s3://archive/listens/"],
+            "archive_streams_data": ["s3://source/streams/"],
+        }
+        assert outlets == {
+            "store_kpis_in_dynamodb": ["dynamodb://music_kpis_table", "s3://archive/listens/"],
+            "archive_streams_data": ["s3://archive/streams/", "s3://archive/quarantine/"],
+        }
 
     def test_pipeline_runs_daily(self, dag: DAG) -> None:
         assert schedule_of(dag) == "0 0 * * *"
 
     @pytest.mark.parametrize(
         ("value", "schedule"),
-        [("0 */6 * * *", "0 */6 * * *"), (" @hourly ", "0 * * * *"), ("", "0 0 * * *"), ("  ", "0 0 * * *")],
-        ids=["set", "with white space", "empty", "blank"],
+        [
+            ("0 */6 * * *", "0 */6 * * *"),
+            ("@continuous", "@continuous"),
+            (" @hourly ", "0 * * * *"),
+            ("", "0 0 * * *"),
+            ("  ", "0 0 * * *"),
+        ],
+        ids=["set", "continuous", "with white space", "empty", "blank"],
     )
     def test_schedule_is_that_of_the_variable(
         self, clean_environment: None, monkeypatch: pytest.MonkeyPatch, value: str, schedule: str
@@ -237,6 +278,16 @@ class TestVariables:
         monkeypatch.setenv("PIPELINE_SCHEDULE", value)
 
         assert schedule_of(load_dag()) == schedule
+
+    @pytest.mark.parametrize(("schedule", "failures"), [("@continuous", 5), ("@daily", 0)])
+    def test_dag_is_paused_after_failures_only_where_runs_follow_each_other_immediately(
+        self, clean_environment: None, monkeypatch: pytest.MonkeyPatch, schedule: str, failures: int
+    ) -> None:
+        monkeypatch.setenv("PIPELINE_SCHEDULE", schedule)
+
+        read = DagSerialization.from_dict(DagSerialization.to_dict(load_dag()))
+
+        assert read.max_consecutive_failed_dag_runs == failures
 
 
 class TestParsing:

@@ -43,6 +43,7 @@ class AirflowServices:
 
         Args:
             environment: variables of an Airflow that runs the pipeline, with the connection `aws_default`.
+                The schedule is `@once` unless they name another.
             folder: an empty folder for Airflow's home and the services' logs.
             dags_folder: Airflow's folder of DAGs.
             plugins_folder: Airflow's folder of plugins.
@@ -50,13 +51,12 @@ class AirflowServices:
         self.home, self._cwd, self._logs = (folder / name for name in ("home", "empty", "logs"))
         for path in (self.home / "config", self._cwd, self._logs):
             path.mkdir(parents=True)
-        self._environment = dict(environment) | {
+        self._environment = {"PIPELINE_SCHEDULE": "@once", **environment} | {
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins_folder),
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__PARALLELISM": "2",
-            "PIPELINE_SCHEDULE": "@once",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
         }
@@ -81,7 +81,7 @@ class AirflowServices:
         self._start("triggerer", SERVICES["triggerer"])
         if not IS_AIRFLOW_2:
             # A task that begins earlier fails, and is retried only after half a minute.
-            self._wait_until(lambda: get(f"{self._address}/api/v2/version"), "the API")
+            self.wait_until(lambda: get(f"{self._address}/api/v2/version"), "the API")
         self._start("scheduler", SERVICES["scheduler"])
 
     def trigger(self) -> str:
@@ -110,7 +110,7 @@ class AirflowServices:
     def wait_for_task(self, task_id: str, state: str) -> None:
         """Wait until the task is in this state, which may be a short one."""
         query = "SELECT 1 FROM task_instance WHERE task_id = ? AND state = ?"
-        self._wait_until(lambda: self.rows(query, task_id, state), f"{task_id} {state}", poll_seconds=0.02)
+        self.wait_until(lambda: self.rows(query, task_id, state), f"{task_id} {state}", poll_seconds=0.02)
 
     def _command(self, *arguments: str) -> None:
         done = subprocess.run(
@@ -134,7 +134,7 @@ class AirflowServices:
         query = (
             "SELECT state FROM dag_run WHERE state IN ('success', 'failed') AND run_id = coalesce(?, run_id)"
         )
-        self._wait_until(lambda: self.rows(query, run_id) or self.import_errors(), "the end of the run")
+        self.wait_until(lambda: self.rows(query, run_id) or self.import_errors(), "the end of the run")
         if errors := self.import_errors():
             raise RuntimeError(f"Airflow cannot read a DAG: {errors}")
         [(state,)] = self.rows(query, run_id)
@@ -192,7 +192,12 @@ class AirflowServices:
                 stderr=subprocess.STDOUT,
             )
 
-    def _wait_until(self, condition: Callable[[], Any], what: str, poll_seconds: float = 0.5) -> None:
+    def wait_until(self, condition: Callable[[], Any], what: str, poll_seconds: float = 0.5) -> None:
+        """Wait until the condition holds.
+
+        Raises:
+            TimeoutError: a service ended or the time is up; the message has the services' output.
+        """
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while not condition():
             gone = [name for name, process in self._processes.items() if process.poll() is not None]

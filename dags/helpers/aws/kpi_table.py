@@ -34,10 +34,11 @@ _NAMES = {"#version": "version", "#frozen": "catalogs_frozen_at"}
 
 
 class DayTotals(NamedTuple):
-    """A day's version and its number of listens."""
+    """A day's version, its number of listens, and when the run that wrote it froze its input."""
 
     version: int
     listens: int
+    frozen_at: str
 
 
 def write_day(dynamodb: DynamoDBClient, table: str, day: str, items: list[dict[str, Any]]) -> tuple[int, int]:
@@ -65,13 +66,46 @@ def write_day(dynamodb: DynamoDBClient, table: str, day: str, items: list[dict[s
     return len(genres) + _put(dynamodb, table, totals), len(stale)
 
 
+def delete_day(dynamodb: DynamoDBClient, table: str, day: str, stamp: Stamp) -> int:
+    """Delete all items of a day without listens, its totals last; return their number.
+
+    A day that a newer computation wrote is left unchanged.
+    """
+    key = serialize({"date": day, "track_genre": ALL_GENRES})
+    if not dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item"):
+        return 0
+    conditions: dict[str, Any] = dict(stamp)
+    if not _mark_as_updating(dynamodb, table, day, conditions):
+        logger.warning("%s holds a newer computation than version %d: left unchanged", day, stamp["version"])
+        return 0
+    genres = sorted(_stored_genres(dynamodb, table, day) - {ALL_GENRES})
+    deletions = [
+        {"Delete": {"TableName": table, "Key": serialize({"date": day, "track_genre": genre})}}
+        for genre in genres
+    ]
+    if not _write_unless_overtaken(dynamodb, table, day, conditions, deletions):
+        logger.warning("%s: a newer computation than version %d overtook this one", day, stamp["version"])
+        return 0
+    deleted = _unless_newer(
+        dynamodb.delete_item,
+        TableName=table,
+        Key=key,
+        ConditionExpression=NOT_NEWER,
+        ExpressionAttributeNames=_NAMES,
+        ExpressionAttributeValues=_condition_values(conditions),
+    )
+    return len(genres) + deleted
+
+
 def read_totals(dynamodb: DynamoDBClient, table: str, day: str, consistent: bool = False) -> DayTotals | None:
     """Return the table's totals of the day, or None unless its last write was completed."""
     key = serialize({"date": day, "track_genre": ALL_GENRES})
     found: Any = dynamodb.get_item(TableName=table, Key=key, ConsistentRead=consistent).get("Item", {})
     if found.get("status", {}).get("S") != "complete":
         return None
-    return DayTotals(int(found["version"]["N"]), int(found["listen_count"]["N"]))
+    return DayTotals(
+        int(found["version"]["N"]), int(found["listen_count"]["N"]), found["catalogs_frozen_at"]["S"]
+    )
 
 
 def serialize(item: dict[str, Any]) -> dict[str, Any]:

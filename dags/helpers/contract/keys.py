@@ -10,9 +10,15 @@ from helpers.contract.records import ObjectVersion
 
 RUNS_PREFIX = "runs/"
 QUARANTINE_PREFIX = "quarantine/"
+# Every accepted listen, by day.
+HISTORY_PREFIX = "listens/"
+# Records of the users that were forgotten, see include/forget.
+ERASURES_PREFIX = "erasures/"
 # An S3 key has at most 1,024 bytes. The longest prefix, quarantine/<run_key>/ with a run key of 92 bytes,
 # takes 104 of them. The longest suffix, .redriven.json of include/redrive.py, takes 14.
 MAX_NAME_BYTES = 900
+# Archive key of the files that the last run left in the source: key -> time of the last modification.
+LEFT_KEY = f"{RUNS_PREFIX}left.json"
 
 
 def run_key_of(dag_run_id: str) -> str:
@@ -79,7 +85,12 @@ def part_key(run_key: str, stage: str, part: int, suffix: str) -> str:
 
 def history_prefix(listen_date: str) -> str:
     """Return the archive prefix of the accepted listens of one day."""
-    return f"listens/listen_date={listen_date}/"
+    return f"{HISTORY_PREFIX}listen_date={listen_date}/"
+
+
+def erasure_key(erasure_id: str) -> str:
+    """Return the archive key of the record of an erasure."""
+    return f"{ERASURES_PREFIX}{erasure_id}.json"
 
 
 def kpis_key(listen_date: str) -> str:

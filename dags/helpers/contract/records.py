@@ -287,6 +287,22 @@ class RunEnding(TypedDict):
     section: str
 
 
+class Erasure(TypedDict):
+    """Users that were forgotten, see include/forget; it says how many, and never which.
+
+    `days` has the number of distinct listens that the history of each day lost; the pipeline subtracts it
+    before it looks for a loss. `finished_at` is None until every copy is gone. Until then, `user_ids` makes
+    it possible to resume an interrupted erasure; the finished record lacks it.
+    """
+
+    erasure_id: str
+    started_at: str
+    finished_at: str | None
+    users: int
+    days: dict[str, int]
+    user_ids: NotRequired[list[str]]
+
+
 class RunReport(TypedDict):
     """The run report, written last; the run is complete once it exists.
 

@@ -16,6 +16,10 @@ SHOWN_FILES = 5
 SHOWN_CHARACTERS = 61
 
 
+class FileRejectedError(ValueError):
+    """A CSV file is unusable as a whole; the message gives the reason."""
+
+
 def make_example(line: int, value: str | None, remedy: str, looks_like: str | None = None) -> RejectedExample:
     """Return an example whose value is cut to a bounded length."""
     shown = value and shortened(value, SHOWN_CHARACTERS)

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 AWS_CONN_ID = "aws_default"
+# The schedule under which each run is followed by the next immediately.
+CONTINUOUS = "@continuous"
+# Least SENSOR_TIMEOUT_MINUTES under that schedule.
+MIN_CONTINUOUS_WAIT = 60
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class PipelineConfig:
     max_quarantined_fraction: float = 0.5
     max_catalog_shrinkage: float = 0.2
     max_catalog_age_days: float = 30
+    quiet_minutes: float = 0
     glue_script_location: str = ""
     dashboard_url: str = ""
 
@@ -52,7 +57,7 @@ class PipelineConfig:
             "glue_number_of_workers": lambda: int(
                 _number("GLUE_NUMBER_OF_WORKERS", 10, at_least=2, whole=True)
             ),
-            "sensor_timeout_minutes": lambda: _number("SENSOR_TIMEOUT_MINUTES", 60),
+            "sensor_timeout_minutes": lambda: _number("SENSOR_TIMEOUT_MINUTES", 18 * 60),
             "max_rejected_fraction": lambda: _number("MAX_REJECTED_FRACTION", 0.05, at_most=1),
             "archive_storage_class": lambda: setting("ARCHIVE_STORAGE_CLASS", "GLACIER_IR"),
             "max_unmatched_fraction": lambda: _number(
@@ -65,6 +70,7 @@ class PipelineConfig:
                 "MAX_CATALOG_SHRINKAGE", cls.max_catalog_shrinkage, at_most=1
             ),
             "max_catalog_age_days": lambda: _number("MAX_CATALOG_AGE_DAYS", cls.max_catalog_age_days),
+            "quiet_minutes": lambda: _number("QUIET_MINUTES", cls.quiet_minutes, at_most=24 * 60),
             "glue_script_location": _glue_script_location,
             "dashboard_url": _dashboard_url,
         }
@@ -75,6 +81,7 @@ class PipelineConfig:
             except ValueError as error:
                 wrong.append(str(error))
         wrong += _buckets_named_twice(values)
+        wrong += _continuous_without_a_wait(values)
         if wrong:
             # Only here, because its base class needs Airflow.
             from helpers.errors import ConfigurationError
@@ -94,6 +101,16 @@ def _buckets_named_twice(values: Mapping[str, Any]) -> Iterator[str]:
             )
         elif bucket:
             variables[bucket] = variable
+
+
+def _continuous_without_a_wait(values: Mapping[str, Any]) -> Iterator[str]:
+    wait = values.get("sensor_timeout_minutes", MIN_CONTINUOUS_WAIT)
+    if pipeline_schedule() == CONTINUOUS and wait < MIN_CONTINUOUS_WAIT:
+        yield (
+            f"SENSOR_TIMEOUT_MINUTES is {wait:g} and PIPELINE_SCHEDULE is {CONTINUOUS}: runs without files "
+            "would follow each other without a pause. Set the first to at least "
+            f"{MIN_CONTINUOUS_WAIT}, or leave it out."
+        )
 
 
 def _required(name: str) -> str:
@@ -117,8 +134,16 @@ def kpi_table_name() -> str:
 
 
 def pipeline_schedule() -> str:
-    """Return the DAG's schedule: a preset or a cron expression."""
+    """Return the DAG's schedule: a preset or a cron expression. The DAG file reads it too."""
     return setting("PIPELINE_SCHEDULE", "@daily")
+
+
+def folder_address(variable: str, prefix: str) -> str:
+    """Return the address of a folder in the bucket that the variable names, for the lineage of tasks.
+
+    Without the variable, its name stands for the bucket, because the DAG is imported without any.
+    """
+    return f"s3://{setting(variable, variable)}/{prefix}"
 
 
 def _glue_script_location() -> str:

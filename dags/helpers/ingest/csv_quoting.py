@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from helpers.contract.rejections import FileRejectedError
 from helpers.contract.wording import counted
-from helpers.errors import FileRejectedError
 
 Numbers = npt.NDArray[np.int64]
 
@@ -238,15 +238,15 @@ def how_to_correct(reason: str) -> str:
     return _REMEDIES.get(reason, "write the value on one line")
 
 
-def split_record(text: bytes) -> tuple[list[str], int]:
-    """Return the fields of the first record in the text, and its length in bytes.
+def split_record(text: bytes, start: int = 0) -> tuple[list[str], int]:
+    """Return the fields of the record that begins at `start`, and where it ends.
 
     Raises:
         FileRejectedError: its quoting is malformed.
     """
-    record = _RECORD.match(text)
+    record = _RECORD.match(text, start)
     if record is None:
-        raise FileRejectedError(_why_no_record(text, 0, len(text)) or UNCLOSED_QUOTE)
+        raise FileRejectedError(_why_no_record(text, start, len(text)) or UNCLOSED_QUOTE)
     fields = [
         (quoted.replace(b'""', b'"') or plain).decode() for quoted, plain in _EACH_FIELD.findall(record[0])
     ]

@@ -7,8 +7,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from helpers.aws.s3_objects import write_json_once
-from helpers.contract.keys import report_key
+from helpers.aws.s3_objects import write_json, write_json_once
+from helpers.contract.keys import LEFT_KEY, report_key
 from helpers.contract.records import (
     COMPLETE,
     REPORT_SCHEMA_VERSION,
@@ -93,8 +93,14 @@ def build_complete_report(
 
 
 def write_report(run: RunStore, report: RunReport) -> str:
-    """Write the run report, unless an earlier attempt wrote it; return its key."""
+    """Write the run report, unless an earlier attempt wrote it; return its key.
+
+    Also record the files that are left, so that they alone do not begin another run.
+    """
     bucket, key = run.config.archive_bucket, report_key(run.run_key)
+    left = {file["key"]: file["last_modified"] for file in report["files"] if file["disposition"] == "left"}
+    if left:
+        write_json(run.s3, bucket, LEFT_KEY, left)
     write_json_once(run.s3, bucket, key, report)
     logger.info("Run report: s3://%s/%s", bucket, key)
     return key

@@ -1,4 +1,5 @@
 import importlib
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,11 @@ from pipeline_support import GOOD, RUN_ID, RUN_KEY, Pipeline, Wire, answer, stre
 from helpers.contract.keys import ending_key, manifest_key, run_key_of
 from helpers.contract.settings import AWS_CONN_ID
 from helpers.errors import ConfigurationError, RetryableError
+from helpers.extract_and_combine_streams import extract_and_combine_streams
 from helpers.list_stream_files import list_stream_files
-from helpers.sense_streaming_data import StreamingDataSensor
+from helpers.move_files_to_intermediate_bucket import move_files_to_intermediate_bucket
+from helpers.sense_streaming_data import StreamingDataSensor, may_begin
+from helpers.validate_csv_files import validate_csv_files
 
 DENIED = '{"__type": "AccessDeniedException", "message": "no"}'
 
@@ -22,7 +26,7 @@ DENIED = '{"__type": "AccessDeniedException", "message": "no"}'
 def sense(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Lets the sensor poke once, as in the DAG, in a task that has waited for that many minutes."""
 
-    def look(waited: float = 0, run_id: str = RUN_ID) -> None:
+    def look(waited: float = 0, run_id: str = RUN_ID, run_type: str = "scheduled") -> None:
         first_start = datetime.now(UTC) - timedelta(minutes=waited)
         # Airflow reads the start of the wait from its database; Airflow 3 asks the task instance.
         base = importlib.import_module(BaseSensorOperator.__module__)
@@ -43,7 +47,12 @@ def sense(monkeypatch: pytest.MonkeyPatch) -> Any:
             max_tries=0,
             get_first_reschedule_date=lambda _: first_start,
         )
-        sensor.execute({"run_id": run_id, "ti": task_instance})  # type: ignore[typeddict-item]
+        context: Any = {
+            "run_id": run_id,
+            "ti": task_instance,
+            "dag_run": SimpleNamespace(run_type=run_type),
+        }
+        sensor.execute(context)
 
     return look
 
@@ -75,7 +84,7 @@ class TestFiles:
 class TestTimeout:
     @pytest.mark.parametrize(
         ("setting", "waits", "skips"),
-        [(None, 59, 61), ("5", 4, 6), ("0.5", 0, 1)],
+        [(None, 18 * 60 - 1, 18 * 60 + 1), ("5", 4, 6), ("0.5", 0, 1)],
         ids=["default", "minutes", "half a minute"],
     )
     def test_run_is_skipped_when_nothing_has_come_for_the_time_of_the_settings(
@@ -97,6 +106,112 @@ class TestTimeout:
             sense(waited=skips)
         ending = pipeline.archived_json(ending_key(RUN_KEY))
         assert (ending["state"], ending["reason"]) == ("skipped", str(skip.value))
+
+
+def minutes_ago(minutes: float) -> datetime:
+    return datetime.now(UTC) - timedelta(minutes=minutes)
+
+
+def begins(*arrivals: float, quiet: float = 0, left: Sequence[int] = ()) -> bool:
+    """Whether a run begins that sees files which arrived that many minutes ago.
+
+    Args:
+        arrivals: minutes since the arrival of each file.
+        quiet: quiet time in minutes.
+        left: indexes of files that an earlier run left.
+    """
+    files = [{"Key": f"streams/{n}.csv", "LastModified": minutes_ago(ago)} for n, ago in enumerate(arrivals)]
+    recorded = {files[n]["Key"]: files[n]["LastModified"].isoformat() for n in left}
+    return may_begin(files, timedelta(minutes=quiet), recorded)
+
+
+class TestQuietTime:
+    @pytest.mark.parametrize(
+        ("arrivals", "expected"),
+        [((), False), ((4,), False), ((6,), True), ((20, 4), False), ((20, 6), True), ((51, 4), True)],
+        ids=[
+            "no file",
+            "a new one",
+            "one that stayed alone",
+            "a burst that continues",
+            "a burst that ended",
+            "files that never stop coming",
+        ],
+    )
+    def test_run_begins_once_no_file_has_come_for_the_quiet_time(
+        self, arrivals: tuple[float, ...], expected: bool
+    ) -> None:
+        assert begins(*arrivals, quiet=5) is expected
+
+    def test_file_that_an_earlier_run_left_does_not_end_a_burst_early(self) -> None:
+        assert not begins(1000, 4, quiet=5, left=[0])
+
+    def test_file_of_a_clock_that_is_ahead_begins_a_run_without_quiet_time(self) -> None:
+        assert begins(-1)
+
+    def test_setting_is_read_while_the_run_waits(
+        self, pipeline: Pipeline, sense: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pipeline.upload("streams/a.csv", streams(GOOD))
+        monkeypatch.setenv("QUIET_MINUTES", "5")
+        with pytest.raises(AirflowRescheduleException):
+            sense()
+
+        monkeypatch.setenv("QUIET_MINUTES", "0")
+        sense()
+
+    def test_run_that_somebody_triggers_does_not_wait_for_it(
+        self, pipeline: Pipeline, sense: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pipeline.upload("streams/a.csv", streams(GOOD))
+        monkeypatch.setenv("QUIET_MINUTES", "5")
+
+        sense(run_type="manual")
+
+    def test_run_takes_the_files_when_its_wait_is_over(
+        self, pipeline: Pipeline, sense: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pipeline.upload("streams/a.csv", streams(GOOD))
+        monkeypatch.setenv("QUIET_MINUTES", "5")
+
+        sense(waited=10_000)
+
+        assert ending_key(RUN_KEY) not in pipeline.archived()
+
+
+class TestFilesThatARunLeft:
+    @pytest.fixture(autouse=True)
+    def _run_that_left_a_file(self, pipeline: Pipeline, sense: Any) -> None:
+        pipeline.upload_catalogs()
+        pipeline.s3.put_object(
+            Bucket=pipeline.config.source_bucket, Key="streams/left.csv", Body=b"", StorageClass="GLACIER"
+        )
+        sense()
+        parts = list_stream_files("scheduled__before", pipeline.config)
+        combined = [extract_and_combine_streams(part, pipeline.config) for part in parts]
+        validated = [validate_csv_files(part, pipeline.config) for part in combined]
+        with pytest.raises(AirflowSkipException, match="No stream file was taken, 1 file left"):
+            move_files_to_intermediate_bucket("scheduled__before", validated, pipeline.config)
+
+    def test_they_alone_begin_no_other_run(self, sense: Any) -> None:
+        with pytest.raises(AirflowRescheduleException):
+            sense()
+
+    def test_they_are_tried_again_with_a_new_file(self, pipeline: Pipeline, sense: Any) -> None:
+        pipeline.upload("streams/new.csv", streams(GOOD))
+
+        sense()
+
+    def test_they_are_tried_again_once_they_are_uploaded_again(self, pipeline: Pipeline, sense: Any) -> None:
+        pipeline.upload("streams/left.csv", streams(GOOD))
+
+        sense()
+
+    def test_they_are_tried_again_when_the_wait_is_over(self, sense: Any) -> None:
+        sense(waited=10_000)
+
+    def test_they_are_tried_again_by_a_run_that_somebody_triggers(self, sense: Any) -> None:
+        sense(run_type="manual")
 
 
 class TestListedRun:

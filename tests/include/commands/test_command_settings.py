@@ -28,7 +28,10 @@ TAKEN_BY_RUN = {
     "MAX_UNMATCHED_FRACTION",
     "RUNBOOK_URL",
 }
-TAKEN = {"run": TAKEN_BY_RUN, "up": TAKEN_BY_RUN | {"PIPELINE_SCHEDULE", "SENSOR_TIMEOUT_MINUTES"}}
+TAKEN = {
+    "run": TAKEN_BY_RUN,
+    "up": TAKEN_BY_RUN | {"PIPELINE_SCHEDULE", "QUIET_MINUTES", "SENSOR_TIMEOUT_MINUTES"},
+}
 
 
 # `.env.example` has the names of the documented table; tests/test_dotenv_example.py compares them.
@@ -97,6 +100,7 @@ def test_settings_come_too_late_for_what_is_running(
         ("PIPELINE_SCHEDULE", "hourly", r"PIPELINE_SCHEDULE is 'hourly'; it must be .* such as '\*/30 "),
         ("PIPELINE_SCHEDULE", "61 * * * *", "PIPELINE_SCHEDULE is '61"),
         ("MAX_REJECTED_FRACTION", "5%", "MAX_REJECTED_FRACTION is '5%'; it must be a number from 0 to 1"),
+        ("QUIET_MINUTES", "5m", "QUIET_MINUTES is '5m'; it must be a number from 0 to 1440"),
     ],
 )
 def test_value_that_airflow_cannot_follow_is_named(

@@ -159,6 +159,15 @@ def test_redrive_without_local_aws_says_what_to_do_first(
     assert recorded_services() == []
 
 
+def test_forgetting_without_local_aws_says_what_to_do_first(
+    local_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["forget", "--aws-port", "5999", "--", "u1"]) == 1
+
+    assert "First: make run AWS_PORT=5999" in capfd.readouterr().err
+    assert recorded_services() == []
+
+
 @pytest.mark.parametrize("port", ["abc", "0", "65536", "-1"])
 def test_value_that_is_not_a_port_is_refused(port: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -281,6 +290,7 @@ services.LOCAL_DIR = Path(sys.argv[1])
 main(["run", "/no/such/folder"])
 main(["reprocess", "no day"])
 main(["redrive", "some-run"])
+main(["forget", "u1"])
 main(["down"])
 print(sorted({"airflow", "boto3", "moto", "pandas"} & set(sys.modules)))
 """

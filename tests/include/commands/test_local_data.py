@@ -50,11 +50,14 @@ class LocalAws:
         return {key: self.s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode() for key in keys}
 
     def call(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        options = ["--aws-port", str(self.port), "--", *arguments]
+        flags = [argument for argument in arguments if argument.startswith("--")]
+        given = [argument for argument in arguments if argument not in flags]
+        options = ["--aws-port", str(self.port), *flags, "--", *given]
         return subprocess.run(
             [sys.executable, "-c", PROGRAM, str(self.local_dir), command, *options],
             cwd=ROOT,
             env=os.environ | {"AWS_ENDPOINT_URL": "https://somewhere.invalid", "AWS_PROFILE": "of-the-user"},
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
         )
@@ -145,3 +148,25 @@ def test_reprocess_of_a_day_without_listens_uploads_nothing(
     assert "There are no listens of 2024-06-26, so there is nothing to reprocess." in done.stderr
     assert "Listens are of 2024-06-25 to 2024-06-27." in done.stderr
     assert local.source() == {}
+
+
+def test_forgetting_asks_first_and_names_what_was_wrong(local: LocalAws) -> None:
+    rows = "user_id,track_id,listen_time\nu1,t,2024-06-25 10:00:00\nu2,t,2024-06-25 10:00:00\n"
+    local.put("SOURCE", "streams/a.csv", rows)
+
+    assert "Name the users to forget: USER=id" in local.call("forget", "").stderr
+    assert "no-such-file cannot be read" in local.call("forget", "", "no-such-file").stderr
+    refused = local.call("forget", "u1")
+
+    assert "s3://music-streaming-source/streams/: 1 versions, 1 rows or samples" in refused.stdout
+    assert "the answer was not yes. YES=yes answers it." in refused.stderr
+    assert local.source() == {"streams/a.csv": rows}
+
+
+def test_forgetting_removes_the_user_from_a_waiting_file(local: LocalAws) -> None:
+    local.put("SOURCE", "streams/a.csv", "user_id,track_id\nu1,t\nu2,t\n")
+
+    done = local.call("forget", "--yes", "u1")
+
+    assert "Removed: 1 user, 0 listens of 0 days." in done.stdout
+    assert local.source() == {"streams/a.csv": "user_id,track_id\nu2,t\n"}

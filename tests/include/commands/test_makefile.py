@@ -55,6 +55,7 @@ def test_help_names_every_command(project: Path) -> None:
         "run",
         "reprocess",
         "redrive",
+        "forget",
         "up",
         "dashboard",
         "down",
@@ -157,6 +158,11 @@ def test_days_and_run_key_are_handed_on_as_they_are(project: Path) -> None:
     assert _make(project, "redrive", "RUN=a$b").stdout == f"{start}<redrive><--aws-port><5555><--><a$b>"
     assert _make(project, "redrive").stdout == f"{start}<redrive><--aws-port><5555><--><>"
 
+    done = _make(project, "forget", "USER=a$b,c", "FILE=my ids.txt", "YES=yes")
+    assert done.stdout == f"{start}<forget><--aws-port><5555><--yes><--><a$b,c><my ids.txt>"
+    # The shell's USER is the name of its user.
+    assert _make(project, "forget").stdout == f"{start}<forget><--aws-port><5555><--><><>"
+
 
 @pytest.mark.parametrize("status", [0, 1])
 def test_classes_are_archived_once_and_make_continues_if_java_cannot(project: Path, status: int) -> None:
@@ -174,7 +180,7 @@ def test_classes_are_archived_once_and_make_continues_if_java_cannot(project: Pa
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "reprocess", "up", "test", "test-faults", "test-browser", "bench"]
+    "command", ["run", "reprocess", "forget", "up", "test", "test-faults", "test-browser", "bench"]
 )
 def test_commands_that_start_spark_archive_its_classes_before(project: Path, command: str) -> None:
     _install_python_that_shows_its_arguments(project)

@@ -58,7 +58,9 @@ def test_template_is_valid() -> None:
     assert lint_file(REPOSITORY / "include" / "stack.yaml") == []
 
 
-def test_outputs_are_the_variables_of_the_pipeline(environment: dict[str, str]) -> None:
+def test_outputs_are_the_variables_of_the_pipeline_and_a_policy(environment: dict[str, str]) -> None:
+    policy = environment["FORGET_USERS_POLICY_ARN"]
+    assert policy.startswith("arn:aws:iam::123456789012:policy/")
     assert environment == {
         "SOURCE_BUCKET_NAME": "music-streaming-source",
         "INTERMEDIATE_BUCKET_NAME": "music-streaming-intermediate",
@@ -67,6 +69,7 @@ def test_outputs_are_the_variables_of_the_pipeline(environment: dict[str, str]) 
         "GLUE_JOB_NAME": "music_streaming_kpis",
         "GLUE_ROLE_NAME": ROLE,
         "ALERT_SNS_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:music-streaming-alerts",
+        "FORGET_USERS_POLICY_ARN": policy,
         "AWS_DEFAULT_REGION": "us-east-1",
     }
 
@@ -128,6 +131,7 @@ def test_only_what_is_temporary_expires(local_aws: str, environment: dict[str, s
         "music-streaming-archive": {},
         "music-streaming-intermediate": {
             "runs/": {"Expiration": {"Days": 7}},
+            "athena-results/": {"Expiration": {"Days": 7}},
             "": {
                 "Expiration": {"ExpiredObjectDeleteMarker": True},
                 "NoncurrentVersionExpiration": {"NoncurrentDays": 7},

@@ -37,6 +37,7 @@ WILDCARDS = {
     f"{ARCHIVE}/listens/*": OBJECT_NAMES,
     f"{ARCHIVE}/streams/*": OBJECT_NAMES,
     f"{ARCHIVE}/quarantine/*": OBJECT_NAMES,
+    f"{ARCHIVE}/erasures/*": "each erasure has a record of its own",
     f"{LOGS}:/aws-glue/jobs/*": "Glue has a log group for output and one for errors, the same for all jobs",
     f"{LOGS}:/aws-glue/*": "Glue chooses the group by version and kind of the log",
 }
@@ -176,6 +177,8 @@ REFUSED: list[tuple[str, str, str, dict[str, Any]]] = [
     (AIRFLOW_ROLE, "s3", "delete_object", at("archive", "runs/r/report.json")),
     (AIRFLOW_ROLE, "s3", "delete_object", at("archive", "quarantine/r/a.csv")),
     (AIRFLOW_ROLE, "s3", "put_object", at("archive", "other/a", Body=b"")),
+    (AIRFLOW_ROLE, "s3", "put_object", at("archive", "erasures/a.json", Body=b"")),
+    (AIRFLOW_ROLE, "s3", "delete_object", at("archive", "erasures/a.json")),
     (
         AIRFLOW_ROLE,
         "s3",

@@ -20,6 +20,7 @@ OPTIONAL = (
     "MAX_REJECTED_FRACTION",
     "ARCHIVE_STORAGE_CLASS",
     "GLUE_SCRIPT_LOCATION",
+    "QUIET_MINUTES",
 )
 SCRIPT = "s3://intermediate/artifacts/glue-scripts/glue_script.py"
 
@@ -42,14 +43,16 @@ def test_everything_but_the_buckets_has_a_default() -> None:
         glue_role_name="music-streaming-glue-role",
         glue_worker_type="G.1X",
         glue_number_of_workers=10,
-        sensor_timeout_minutes=60,
+        sensor_timeout_minutes=18 * 60,
         max_rejected_fraction=0.05,
         archive_storage_class="GLACIER_IR",
     )
 
 
 def test_variables_override_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = dict(zip(OPTIONAL, ("t", "j", "r", "G.2X", "7", "0.5", "0", "STANDARD", SCRIPT), strict=True))
+    values = dict(
+        zip(OPTIONAL, ("t", "j", "r", "G.2X", "7", "0.5", "0", "STANDARD", SCRIPT, "3"), strict=True)
+    )
     for name, value in values.items():
         monkeypatch.setenv(name, f" {value} ")
 
@@ -66,6 +69,7 @@ def test_variables_override_the_defaults(monkeypatch: pytest.MonkeyPatch) -> Non
         max_rejected_fraction=0,
         archive_storage_class="STANDARD",
         glue_script_location=SCRIPT,
+        quiet_minutes=3,
     )
 
 
@@ -137,6 +141,8 @@ def test_all_that_is_wrong_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         ("GLUE_NUMBER_OF_WORKERS", "many", "a whole number of at least 2"),
         ("SENSOR_TIMEOUT_MINUTES", "-1", "a number of at least 0"),
         ("SENSOR_TIMEOUT_MINUTES", "1h", "a number of at least 0"),
+        ("QUIET_MINUTES", "-1", "a number from 0 to 1440"),
+        ("QUIET_MINUTES", "inf", "a number from 0 to 1440"),
     ],
 )
 def test_number_of_a_wrong_form_is_named_with_the_rule(
@@ -197,6 +203,20 @@ def test_address_of_a_script_in_s3_is_taken_as_it_is(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("GLUE_SCRIPT_LOCATION", value)
 
     assert PipelineConfig.from_env().glue_script_location == value
+
+
+@pytest.mark.parametrize("wait", ["0", "59.5"])
+def test_continuous_runs_must_wait_long_enough(monkeypatch: pytest.MonkeyPatch, wait: str) -> None:
+    monkeypatch.setenv("PIPELINE_SCHEDULE", "@continuous")
+    monkeypatch.setenv("SENSOR_TIMEOUT_MINUTES", wait)
+
+    with pytest.raises(
+        ConfigurationError, match=rf"SENSOR_TIMEOUT_MINUTES is {wait} .* at least 60, or leave"
+    ):
+        PipelineConfig.from_env()
+
+    monkeypatch.setenv("SENSOR_TIMEOUT_MINUTES", "60")
+    PipelineConfig.from_env()
 
 
 @pytest.mark.parametrize(
