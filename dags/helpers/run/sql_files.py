@@ -48,21 +48,22 @@ def write_kpis(run: RunStore, day: str, file: bytes, version: int, catalogs_froz
         RetryableError: another attempt writes the day at the same time.
     """
     s3, bucket, key = run.s3, run.config.archive_bucket, kpis_key(day)
-    condition: dict[str, Any] = {"IfNoneMatch": "*"}
-    if found := _head(run, key):
-        stored = int(found["Metadata"].get("version", 0)), found["Metadata"].get("catalogs-frozen-at", "")
-        if stored > (version, catalogs_frozen_at):
-            logger.warning("%s holds a newer computation than version %d: left unchanged", key, version)
-            return
-        condition = {"IfMatch": found["ETag"]}
+    stamp = version, catalogs_frozen_at
+    found = _head(run, key)
+    if found and _stamp_of(found) > stamp:
+        logger.warning("%s holds a newer computation than version %d: left unchanged", key, version)
+        return
+    condition: Any = {"IfMatch": found["ETag"]} if found else {"IfNoneMatch": "*"}
     metadata = {"version": str(version), "catalogs-frozen-at": catalogs_frozen_at}
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=file, Metadata=metadata, **condition)
     except ClientError as error:
-        # The SDK may also have repeated its request after a lost response, and met its own object.
-        if error_code(error) in PRECONDITION_FAILED | CONFLICT:
+        if error_code(error) not in PRECONDITION_FAILED | CONFLICT:
+            raise
+        # The SDK repeats its request after a lost response, and then meets its own object.
+        found = _head(run, key)
+        if not found or _stamp_of(found) != stamp:
             raise RetryableError(f"s3://{bucket}/{key} was written by another attempt meanwhile") from error
-        raise
 
 
 def keep_catalogs(run: RunStore, moved: InputManifest) -> None:
@@ -80,3 +81,8 @@ def _head(run: RunStore, key: str) -> Any:
         if error_code(error) in MISSING:
             return None
         raise
+
+
+def _stamp_of(found: Any) -> tuple[int, str]:
+    metadata = found["Metadata"]
+    return int(metadata.get("version", 0)), metadata.get("catalogs-frozen-at", "")
