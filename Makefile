@@ -4,7 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3 python; do \
 	"$$python" -c '$(IS_SUPPORTED)' 2>/dev/null && echo "$$python" && break; done)
 # Airflow 2, which the image has, or 3. An AIRFLOW of the shell may mean something else, so it is ignored.
 AIRFLOW = 2
-TAKE_AIRFLOW = help run reprocess redrive up dashboard down doctor test-browser
+TAKE_AIRFLOW = help run reprocess redrive forget up dashboard down doctor
 AWS_PORT ?= 5555
 WEB_PORT ?= 8083
 DASHBOARD_PORT ?= 8501
@@ -60,7 +60,7 @@ IN_PARALLEL = -n logical --maxprocesses 4 --dist worksteal
 help: ## List the commands
 	@echo 'make COMMAND, where COMMAND is:'
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
-	@echo 'run, reprocess, redrive, up, dashboard and doctor take AIRFLOW=3: Airflow 3 in place of Airflow 2'
+	@echo 'run, reprocess, redrive, forget, up, dashboard and doctor take AIRFLOW=3: Airflow 3 in place of Airflow 2'
 	@echo 'Ports of local AWS, of the UI and of the dashboard:' \
 		'AWS_PORT=$(AWS_PORT) WEB_PORT=$(WEB_PORT) DASHBOARD_PORT=$(DASHBOARD_PORT)'
 
@@ -120,7 +120,7 @@ test-airflow3: $(AIRFLOW3_INSTALLED) ## Test the DAG, its helpers, whole runs an
 	@.venv-airflow3/bin/python -m pytest -m 'not slow' .astro tests/dags tests/plugins \
 		tests/e2e/test_dag_runs.py tests/e2e/test_dag_runs_that_fail.py tests/e2e/test_deployments.py \
 		tests/include/commands/test_airflow_version.py tests/include/commands/test_commands.py \
-		tests/include/commands/test_pipeline_run.py
+		tests/include/commands/test_pipeline_run.py tests/include/commands/test_scheduled_run.py
 	@echo 'Running the tests whose services fail or are killed'
 	@.venv-airflow3/bin/python -m pytest tests/e2e/test_services_killed.py
 

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from include.commands import scheduled_run
+from include.commands.airflow_version import AIRFLOW
 from include.commands.errors import UserError
 from include.commands.scheduled_run import RunOfScheduler
 from include.commands.scheduler import Airflow
@@ -33,7 +34,10 @@ class Api:
         self.refuses = 0
 
     def answer(self, method: str, path: str, body: Any) -> Any:
-        parts = unquote(urlsplit(path).path).removeprefix("/api/v1/dags/music_streaming_pipeline/").split("/")
+        if path == "/auth/token":
+            return {"access_token": "of Airflow 3"}
+        start = f"{AIRFLOW.api}/dags/music_streaming_pipeline/"
+        parts = unquote(urlsplit(path).path).removeprefix(start).split("/")
         if method == "POST":
             self.conf = body["conf"]
             return {"dag_run_id": RUN}
@@ -42,7 +46,7 @@ class Api:
         if parts == ["dagRuns"]:
             return {"dag_runs": [{"dag_run_id": OTHER}] if self.waits_its_turn else []}
         if method == "PATCH":
-            assert body == {"dry_run": False, "new_state": "skipped"}
+            assert body == AIRFLOW.skip
             self.skipped.append(parts[1])
             self.looks[parts[1]] = [{"sense_streaming_data": "skipped", LAST: "skipped"}]
             return {}
@@ -128,7 +132,7 @@ def test_run_is_followed_to_its_end_with_its_parameters(airflow: Airflow, api: A
     assert (outcome.run_id, outcome.state, outcome.errors) == (RUN, "success", {})
     assert set(shown.started) == {task}
     assert shown.ended == [(task, "success", 1.5), (LAST, "success", 1.5)]
-    assert run.url.endswith("/grid?dag_run_id=manual__2026-06-27T10%3A00%3A00%2B00%3A00")
+    assert run.url.endswith(f"{AIRFLOW.run_page}manual__2026-06-27T10%3A00%3A00%2B00%3A00")
 
 
 def test_failed_tasks_are_named(airflow: Airflow, api: Api) -> None:
