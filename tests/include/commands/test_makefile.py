@@ -60,6 +60,7 @@ def test_help_names_every_command(project: Path) -> None:
         "dashboard",
         "down",
         "doctor",
+        "sql",
         "smoke",
         "test",
         "test-faults",
@@ -157,6 +158,9 @@ def test_days_and_run_key_are_handed_on_as_they_are(project: Path) -> None:
 
     assert _make(project, "redrive", "RUN=a$b").stdout == f"{start}<redrive><--aws-port><5555><--><a$b>"
     assert _make(project, "redrive").stdout == f"{start}<redrive><--aws-port><5555><--><>"
+
+    done = _make(project, "sql", "QUERY=SELECT '$x' \"y\"", "FORMAT=csv")
+    assert done.stdout == "<-m><include.sql><--aws-port><5555><--format><csv><--><SELECT '$x' \"y\">"
 
     done = _make(project, "forget", "USER=a$b,c", "FILE=my ids.txt", "YES=yes")
     assert done.stdout == f"{start}<forget><--aws-port><5555><--yes><--><a$b,c><my ids.txt>"
