@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 
 from include.commands.errors import UserError
 
@@ -26,6 +27,24 @@ OF_RUNS = frozenset(
 )
 OF_THE_SCHEDULER = OF_RUNS | {"PIPELINE_SCHEDULE", "QUIET_MINUTES", "SENSOR_TIMEOUT_MINUTES"}
 OF_LOCAL_AWS = frozenset({"JAVA_HOME", "LOCAL_AWS_DRIVER_MEMORY"})
+
+# Variables that the Makefile itself reads.
+_OF_MAKE = frozenset(
+    {
+        "ACCEPT_CHECKS",
+        "AIRFLOW",
+        "AWS_PORT",
+        "DASHBOARD_PORT",
+        "DATA",
+        "DATES",
+        "FILE",
+        "PYTHON",
+        "RUN",
+        "USER",
+        "WEB_PORT",
+        "YES",
+    }
+)
 
 _PRESETS = ("@once", "@continuous", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 _NAMES = dict.fromkeys(
@@ -68,6 +87,11 @@ def refuse_what_has_no_effect(command: str, environment: Mapping[str, str]) -> N
         UserError: the command cannot use one of them; the message names each with reason and remedy.
     """
     reasons = _NAMES | _ACCESS | _DASHBOARD | _REFUSED_BY.get(command, {})
+    known = OF_THE_SCHEDULER | OF_LOCAL_AWS | _OF_MAKE | reasons.keys()
+    for name in set(given(environment)) - known:
+        # Other names may be meant for Java or Python.
+        if alike := get_close_matches(name, known, n=1, cutoff=0.7):
+            reasons[name] = f"no setting has this name; {alike[0]} is like it"
     if refused := [name for name in given(environment) if name in reasons]:
         sentences = "\n".join(f"{name}: {reasons[name]}." for name in refused)
         raise UserError(f"make {command} does not accept these settings. Nothing was done.\n{sentences}")

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from include.commands import delivery, local_aws, tables
 from include.commands.airflow_version import AIRFLOW
+from include.commands.command_settings import require_valid
 from include.commands.environment import (
     DAG_ID,
     LOCAL_DIR,
@@ -80,6 +81,8 @@ def run_dag(conf: Mapping[str, Any], aws_port: int, resources: Mapping[str, str]
                 # The shell's values may be meant for a scheduler.
                 | {"SENSOR_TIMEOUT_MINUTES": "0", "PIPELINE_SCHEDULE": ""}
             )
+            with output_to(log):
+                require_valid()
             outcome, log_of_run = _run_with_progress(conf, log, console), str(log)
         # Airflow's logging is set up by now, so the AWS clients' messages go to the log as well.
         with output_to(log):
@@ -93,7 +96,8 @@ def run_dag(conf: Mapping[str, Any], aws_port: int, resources: Mapping[str, str]
             Text(
                 "\nEach command starts a new run: where a message says to clear a task or to trigger a run, "
                 "fix the cause and give the command again; for accept_checks, with ACCEPT_CHECKS=yes. "
-                f"{waiting}\nThe whole log: {log_of_run}"
+                f"{waiting} A corrected file replaces a waiting one of the same name.\n"
+                f"The whole log: {log_of_run}"
             ),
             soft_wrap=True,
         )

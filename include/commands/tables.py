@@ -68,7 +68,7 @@ def quarantine_line(report: Mapping[str, Any]) -> str | None:
     files = sum(file["disposition"] == "quarantine" for file in report["files"])
     rows = sum(file["rejected"] for file in report["files"] if file["disposition"] == "archive")
     parts = [counted(files, "file")] * bool(files)
-    parts += [f"{counted(rows, 'row')} of other files"] * bool(rows)
+    parts += [f"{counted(rows, 'row')} of accepted files"] * bool(rows)
     return f"In quarantine: {' and '.join(parts)}" if parts else None
 
 

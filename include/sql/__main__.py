@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except ReadError as error:
         print(error, file=sys.stderr)
+        if arguments.query.isidentifier():
+            print(f"The queries are {', '.join(named_queries())}.", file=sys.stderr)
         return 1
     return 0
 

@@ -46,8 +46,10 @@ class Session:
             try:
                 return self._duckdb.execute(sql).fetch_arrow_table()
             except duckdb.Error as error:
+                # DuckDB guesses at tables of its own.
+                reason = str(error).partition("\nDid you mean")[0]
                 names = ", ".join(table.name for table in TABLES)
-                raise ReadError(f"{error}\nThe tables are {names}.") from error
+                raise ReadError(f"{reason}\nThe tables are {names}.") from error
 
     def _open(self, table: Table) -> None:
         if table is RUN_REPORTS:

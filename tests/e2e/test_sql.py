@@ -112,7 +112,7 @@ def test_retention_and_new_listeners(session: Session, listens: dict[date, set[A
 
     assert [(r["listen_date"], r["listeners"], r["came_back"]) for r in rows(session, "retention")] == [
         (day, len(found), len(found & users.get(day + timedelta(days=1), set())))
-        for day, found in users.items()
+        for day, found in list(users.items())[:-1]
     ]
     assert {r["listen_date"]: r["new_listeners"] for r in rows(session, "new_listeners")} == new
 

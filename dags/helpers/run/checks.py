@@ -71,7 +71,7 @@ def check_files(
             "rejected_rows",
             sum(outcome["rejected"] for _, outcome in files["archive"]),
             "row",
-            f"of other files in quarantine ({why['archive']})",
+            f"of accepted files in quarantine ({why['archive']})",
         ),
         _columns_check(outcomes, last_report),
     ]
@@ -171,6 +171,10 @@ def check_days(
     ]
 
 
+# Warnings about what a run puts into quarantine.
+OF_QUARANTINE = ("quarantined_files", "rejected_rows")
+
+
 def stop_unless_passed(checks: Sequence[Check], accepted: bool) -> list[Check]:
     """Return the checks; `accepted` marks failed checks as accepted instead of stopping the run.
 
@@ -179,7 +183,10 @@ def stop_unless_passed(checks: Sequence[Check], accepted: bool) -> list[Check]:
     """
     stopped = [check for check in checks if check["verdict"] == STOPPED]
     if stopped and not accepted:
-        warned = [check for check in checks if check["verdict"] == WARNED]
+        # A stopped run puts nothing into quarantine, so these warnings do not apply to it.
+        warned = [
+            check for check in checks if check["verdict"] == WARNED and check["name"] not in OF_QUARANTINE
+        ]
         # Ids in another form come first: they are the reason why a catalog seems to lack them.
         reasons = sorted([*stopped, *warned], key=lambda check: not check["name"].endswith(IN_ANOTHER_FORM))
         raise ChecksStoppedError(

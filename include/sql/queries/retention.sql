@@ -1,4 +1,4 @@
--- How many of a day's listeners come back on the next day?
+-- How many of a day's listeners come back on the next day? The newest day has no next day yet.
 WITH listeners AS (
     SELECT DISTINCT user_id, listen_date
     FROM listens
@@ -11,5 +11,6 @@ SELECT
 FROM listeners AS today
 LEFT JOIN listeners AS tomorrow
     ON tomorrow.user_id = today.user_id AND tomorrow.listen_date = today.listen_date + INTERVAL '1' DAY
+WHERE today.listen_date < (SELECT max(listen_date) FROM listeners)
 GROUP BY today.listen_date
 ORDER BY today.listen_date

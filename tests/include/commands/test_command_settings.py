@@ -61,6 +61,18 @@ def test_documented_setting_takes_effect_or_is_refused(
         assert recorded_services() == []
 
 
+def test_mistyped_setting_is_refused_with_the_name_that_it_resembles() -> None:
+    given = {command_settings.GIVEN_SETTINGS: "KPI_TABLE JAVA_TOOL_OPTIONS MAX_REJECTED_FRACTIONS"}
+
+    with pytest.raises(UserError) as refused:
+        command_settings.refuse_what_has_no_effect("run", given)
+
+    assert str(refused.value).splitlines()[1:] == [
+        "KPI_TABLE: no setting has this name; KPI_TABLE_NAME is like it.",
+        "MAX_REJECTED_FRACTIONS: no setting has this name; MAX_REJECTED_FRACTION is like it.",
+    ]
+
+
 def test_all_refused_settings_are_named_at_once() -> None:
     given = {command_settings.GIVEN_SETTINGS: "KPI_TABLE_NAME DATA AWS_PORT GLUE_JOB_NAME"}
 

@@ -175,7 +175,7 @@ def test_last_reprocessed_days_are_shown_if_there_are_many(console: Console) -> 
     [
         pytest.param([_file("a", rejected=0)], None, id="nothing"),
         pytest.param([], None, id="no files"),
-        pytest.param([_file("a", rejected=1)], "In quarantine: 1 row of other files", id="a row"),
+        pytest.param([_file("a", rejected=1)], "In quarantine: 1 row of accepted files", id="a row"),
         pytest.param(
             [_file("a", rejected=0), _file("b", disposition="quarantine", rejected=50)],
             "In quarantine: 1 file",
@@ -183,7 +183,7 @@ def test_last_reprocessed_days_are_shown_if_there_are_many(console: Console) -> 
         ),
         pytest.param(
             [_file("a", rejected=1200)] + 2 * [_file("b", disposition="quarantine")],
-            "In quarantine: 2 files and 1,200 rows of other files",
+            "In quarantine: 2 files and 1,200 rows of accepted files",
             id="both",
         ),
         pytest.param([_file("a", disposition="left", rejected=0)], None, id="left for the next run"),
