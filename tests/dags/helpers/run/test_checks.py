@@ -244,6 +244,7 @@ class TestKpis:
                 "track_genre": {"S": "ALL_GENRES"},
                 "listen_count": {"N": "100"},
                 "version": {"N": "1"},
+                "catalogs_frozen_at": {"S": f"{before}T12:00:00+00:00"},
                 "status": {"S": "complete"},
             }
             pipeline.dynamodb.put_item(TableName=pipeline.config.kpi_table, Item=item)
