@@ -38,7 +38,7 @@ def deployment(make_deployment: Callable[[], Deployment], make_runner: MakeRunne
         ("u1", UNKNOWN_TRACK, f"{DAYS[0]} 10:00:00"),
         ("", "t1", f"{DAYS[0]} 10:00:00"),
     ]
-    late = [*data.listens(2, 40, DAYS), ("u1", "t1", "yesterday"), ("u2", "t1", 'a, "b"\nc')]
+    late = [*data.listens(2, 120, DAYS), ("u1", "t1", "yesterday"), ("u2", "t1", 'a, "b"')]
     made.upload_all({**data.catalogs(), "streams/web/first.csv": data.stream_file(first)})
     make_runner(made).run()
     made.upload_all({"streams/app/late.csv": data.stream_file(late)})

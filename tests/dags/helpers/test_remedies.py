@@ -213,7 +213,7 @@ class TestGluesOutput:
 
         # The history is right, so the message repeats; then its second remedy helps.
         compute(moved, LATER_RUN, days={DAY: GlueDay({"pop": 2}, new=1)})
-        with pytest.raises(ReconciliationError, match="delete it first"):
+        with pytest.raises(ReconciliationError, match="delete the item first"):
             store(moved, LATER_RUN)
         moved.dynamodb.delete_item(TableName=moved.config.kpi_table, Key=key)
         compute(moved, LATER_RUN, days={DAY: GlueDay({"pop": 2}, new=1)})

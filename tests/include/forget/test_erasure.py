@@ -343,8 +343,14 @@ class TestRights:
         kept.endpoint_url, kept.versioned = full_stack.endpoint_url, True
         kept.names = Places(*(environment[name] for name in command_line.VARIABLES))
         kept.s3, kept.dynamodb = clients(full_stack.endpoint_url)
+        # Other tests share the stack.
+        self._empty(kept)
         kept.fill()
         yield kept
+        self._empty(kept)
+
+    @staticmethod
+    def _empty(kept: Kept) -> None:
         for bucket in (kept.names.source, kept.names.intermediate, kept.names.archive):
             listed = kept.s3.list_object_versions(Bucket=bucket)
             for entry in listed.get("Versions", []) + listed.get("DeleteMarkers", []):

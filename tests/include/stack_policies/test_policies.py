@@ -37,6 +37,8 @@ WILDCARDS = {
     f"{ARCHIVE}/listens/*": OBJECT_NAMES,
     f"{ARCHIVE}/streams/*": OBJECT_NAMES,
     f"{ARCHIVE}/quarantine/*": OBJECT_NAMES,
+    f"{ARCHIVE}/kpis/*": OBJECT_NAMES,
+    f"{ARCHIVE}/catalogs/*": OBJECT_NAMES,
     f"{ARCHIVE}/erasures/*": "each erasure has a record of its own",
     f"{LOGS}:/aws-glue/jobs/*": "Glue has a log group for output and one for errors, the same for all jobs",
     f"{LOGS}:/aws-glue/*": "Glue chooses the group by version and kind of the log",
