@@ -45,7 +45,7 @@ def write_kpis(run: RunStore, day: str, file: bytes, version: int, catalogs_froz
     equal versions newer catalogs are.
 
     Raises:
-        RetryableError: another attempt writes the day at the same time.
+        RetryableError: an older computation writes the day at the same time.
     """
     s3, bucket, key = run.s3, run.config.archive_bucket, kpis_key(day)
     stamp = version, catalogs_frozen_at
@@ -60,9 +60,9 @@ def write_kpis(run: RunStore, day: str, file: bytes, version: int, catalogs_froz
     except ClientError as error:
         if error_code(error) not in PRECONDITION_FAILED | CONFLICT:
             raise
-        # The SDK repeats its request after a lost response, and then meets its own object.
+        # The SDK repeats a request after a lost response, and then meets its own object. A newer one stays.
         found = _head(run, key)
-        if not found or _stamp_of(found) != stamp:
+        if not found or _stamp_of(found) < stamp:
             raise RetryableError(f"s3://{bucket}/{key} was written by another attempt meanwhile") from error
 
 
