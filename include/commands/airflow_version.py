@@ -122,8 +122,8 @@ class Airflow2(AirflowVersion):
 
     def trigger_command(self, address: str) -> str:
         return (
-            f"curl --user {UI_USER}:{UI_PASSWORD} {_IS_JSON} --data '{{}}' \\\n"
-            f"      {address}/api/v1/dags/{DAG_ID}/dagRuns"
+            f"curl --user {UI_USER}:{UI_PASSWORD} {_IS_JSON} --data '{json.dumps(self.new_run)}' \\\n"
+            f"      {address}{self.api}/dags/{DAG_ID}/dagRuns"
         )
 
     def authorization(self, address: str) -> str:
@@ -186,7 +186,7 @@ class Airflow3(AirflowVersion):
             f"token=$(curl --silent {_IS_JSON} --data '{user}' \\\n"
             f"""      {address}/auth/token | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')\n"""
             f"""  curl --header "Authorization: Bearer $token" {_IS_JSON} \\\n"""
-            f"""      --data '{{"logical_date": null}}' {address}/api/v2/dags/{DAG_ID}/dagRuns"""
+            f"""      --data '{json.dumps(self.new_run)}' {address}{self.api}/dags/{DAG_ID}/dagRuns"""
         )
 
     def authorization(self, address: str) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from include.commands import local_aws
-from include.commands.environment import aws_environment, replace_environment
 from include.commands.errors import UserError
 from include.commands.run import run_dag
 
@@ -33,10 +31,7 @@ def forget(users: str, file: Path | None, aws_port: int, console: Console, yes: 
     from include.forget.erasure import ForgetError, Places
 
     local_aws.require_running(aws_port)
-    environment = aws_environment(os.environ, aws_port)
-    local_aws.ensure_running(aws_port, environment, "forget", console)
-    replace_environment(environment)
-    resources = local_aws.deploy(aws_port, console)
+    resources, _ = local_aws.connect(aws_port, "forget", console)
 
     import boto3
 

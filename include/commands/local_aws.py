@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
 from rich.console import Console
 from rich.text import Text
 
 from include.commands import command_settings
 from include.commands.airflow_version import AIRFLOW
-from include.commands.environment import CREDENTIAL, HOST, REGION, endpoint_url
+from include.commands.environment import (
+    CREDENTIAL,
+    HOST,
+    REGION,
+    aws_environment,
+    endpoint_url,
+    replace_environment,
+)
 from include.commands.errors import UserError
 from include.commands.services import Service, get, require_free_port, wait_until_ready
 
@@ -64,6 +73,26 @@ def ensure_running(aws_port: int, environment: dict[str, str], command: str, con
     state = f"started, its log is {service.log}" if is_new else "is running already"
     console.print(Text(f"Local AWS at {url}: {state}"), soft_wrap=True)
     return is_new
+
+
+def connect(aws_port: int, command: str, console: Console) -> tuple[dict[str, str], bool]:
+    """Start local AWS unless it runs, make it the AWS of this process, and bring its resources up to date.
+
+    Args:
+        aws_port: port of local AWS.
+        command: the make command that the user gave.
+        console: prints the state.
+
+    Returns:
+        The pipeline's environment variables that name the resources, and whether local AWS is new and empty.
+
+    Raises:
+        UserError: as `ensure_running` and `deploy`.
+    """
+    environment = aws_environment(os.environ, aws_port)
+    is_new = ensure_running(aws_port, environment, command, console)
+    replace_environment(environment)
+    return deploy(aws_port, console), is_new
 
 
 def deploy(aws_port: int, console: Console) -> dict[str, str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from rich.console import Console
 from rich.text import Text
 
 from include.commands import local_aws
-from include.commands.environment import LOCAL_DIR, aws_environment, replace_environment
+from include.commands.environment import LOCAL_DIR
 from include.commands.errors import UserError
 
 
@@ -21,10 +19,7 @@ def redrive(run_key: str, aws_port: int, console: Console) -> int:
         UserError: local AWS is not running, or its quarantine has nothing of this run.
     """
     local_aws.require_running(aws_port)
-    environment = aws_environment(os.environ, aws_port)
-    local_aws.ensure_running(aws_port, environment, "redrive", console)
-    replace_environment(environment)
-    resources = local_aws.deploy(aws_port, console)
+    resources, _ = local_aws.connect(aws_port, "redrive", console)
 
     import boto3
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -11,7 +10,6 @@ from rich.console import Console
 from rich.text import Text
 
 from include.commands import delivery, local_aws
-from include.commands.environment import aws_environment, replace_environment
 from include.commands.errors import UserError
 from include.commands.run import run_dag
 from include.commands.scheduler import refuse_settings_of_running_airflow
@@ -41,10 +39,7 @@ def reprocess(
     catalogs = delivery.read_catalogs(data) if data else None
     local_aws.require_running(aws_port)
     refuse_settings_of_running_airflow(aws_port)
-    environment = aws_environment(os.environ, aws_port)
-    local_aws.ensure_running(aws_port, environment, "reprocess", console)
-    replace_environment(environment)
-    resources = local_aws.deploy(aws_port, console)
+    resources, _ = local_aws.connect(aws_port, "reprocess", console)
     _require_listens(days, resources["ARCHIVE_BUCKET_NAME"], aws_port)
     if catalogs:
         delivery.deliver(catalogs, resources["SOURCE_BUCKET_NAME"], console)

@@ -23,7 +23,6 @@ from include.commands.environment import (
     LOCAL_DIR,
     LOGS_DIR,
     airflow_environment,
-    aws_environment,
     replace_environment,
 )
 from include.commands.scheduler import airflow_on, refuse_settings_of_running_airflow
@@ -50,10 +49,7 @@ def run(data: Path | None, aws_port: int, console: Console, accept_checks: bool 
     """
     folder = delivery.read_delivery(data) if data else None
     refuse_settings_of_running_airflow(aws_port)
-    environment = aws_environment(os.environ, aws_port)
-    local_aws.ensure_running(aws_port, environment, "run", console)
-    replace_environment(environment)
-    resources = local_aws.deploy(aws_port, console)
+    resources, _ = local_aws.connect(aws_port, "run", console)
     bucket = resources["SOURCE_BUCKET_NAME"]
     if folder:
         delivery.require_apart_from_sample(folder, bucket, aws_port)

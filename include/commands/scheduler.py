@@ -19,7 +19,6 @@ from include.commands.environment import (
     UI_PASSWORD,
     UI_USER,
     airflow_environment,
-    aws_environment,
     replace_environment,
 )
 from include.commands.errors import UserError
@@ -57,7 +56,7 @@ class Airflow(NamedTuple):
 
 def running_airflow() -> Airflow | None:
     """Return the Airflow of `make up`, or None unless all its services run."""
-    running = {service.name for service in recorded_services() if service.process()}
+    running = _running_services()
     airflow = _web_service(AIRFLOW, running)
     return airflow if AIRFLOW.other_services.keys() <= running else None
 
@@ -68,7 +67,7 @@ def require_no_other_version() -> None:
     Raises:
         UserError: it is.
     """
-    running = {service.name for service in recorded_services() if service.process()}
+    running = _running_services()
     for other in VERSIONS.values():
         if other is not AIRFLOW and (airflow := _web_service(other, running)):
             raise UserError(
@@ -115,10 +114,7 @@ def up(aws_port: int, web_port: int, dashboard_port: int, console: Console) -> i
     require_free_port(web_port, f"Airflow's {AIRFLOW.web}", f"{command} WEB_PORT={web_port + 1}")
     dashboard.require_port(aws_port, dashboard_port, command)
 
-    environment = aws_environment(os.environ, aws_port)
-    is_new = local_aws.ensure_running(aws_port, environment, "up", console)
-    replace_environment(environment)
-    resources = local_aws.deploy(aws_port, console)
+    resources, is_new = local_aws.connect(aws_port, "up", console)
     delivery.deliver_sample_if_first(resources["SOURCE_BUCKET_NAME"], console)
     if is_new:
         # Clean up as `down` does, because the last local AWS may have ended in another way.
@@ -163,6 +159,10 @@ def down(console: Console) -> int:
         _forget_runs()
         console.print("Local AWS kept its buckets and tables in memory: they are gone.")
     return 0
+
+
+def _running_services() -> set[str]:
+    return {service.name for service in recorded_services() if service.process()}
 
 
 def _web_service(version: AirflowVersion, running: set[str]) -> Airflow | None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from helpers.contract.wording import counted
 from include.forget.content import UserIds
 from include.forget.erasure import (
     Eraser,
     ForgetError,
     Found,
     Places,
-    Version,
     days_to_reprocess,
     read_unfinished,
 )
@@ -71,8 +72,8 @@ def forget(
     interrupted = read_unfinished(s3, places)
     if interrupted:
         say(
-            f"An erasure of {_users(interrupted['users'])} that began at {interrupted['started_at']} was "
-            "interrupted; it is finished now."
+            f"An erasure of {counted(interrupted['users'], 'user')} that began at "
+            f"{interrupted['started_at']} was interrupted; it is finished now."
         )
         ids = [*ids, *interrupted.get("user_ids", [])]
     users = UserIds(ids)
@@ -81,17 +82,18 @@ def forget(
             "Name the users to forget: USER=id or USER=id,id, or FILE=ids.txt with one id per line."
         )
     eraser = Eraser(s3, dynamodb, places, users)
-    say(f"Searching every version in {places.archive} and {places.source} for {_users(len(users.ids))}.")
+    named = counted(len(users.ids), "user")
+    say(f"Searching every version in {places.archive} and {places.source} for {named}.")
     found = eraser.search()
     for line in _describe(found, eraser, places):
         say(line)
     if found.findings or interrupted:
-        question = f"Remove {_users(len(users.ids))} from these versions, for good?"
+        question = f"Remove {named} from these versions, for good?"
         if not agrees(question):
             raise ForgetError("Nothing was removed: the answer was not yes. --yes answers it.")
         record = eraser.erase(found)
         erased = sum(record["days"].values())
-        say(f"Removed: {_users(record['users'])}, {erased:,} listens of {len(record['days'])} days.")
+        say(f"Removed: {counted(record['users'], 'user')}, {erased:,} listens of {len(record['days'])} days.")
     else:
         say(
             "No copy that the pipeline keeps holds these users. Ids are compared exactly: check the spelling."
@@ -140,15 +142,9 @@ def _remaining(found: Found) -> list[str]:
         lines.append(
             f"{len(found.unsearchable)} objects could not be searched; look into them or delete them:"
         )
-        lines += [f"  {version.address}: {reason}" for version, reason in _first(found.unsearchable)]
+        lines += [
+            f"  {version.address}: {reason}" for version, reason in islice(found.unsearchable.items(), _SHOWN)
+        ]
         if len(found.unsearchable) > _SHOWN:
             lines.append(f"  and {len(found.unsearchable) - _SHOWN} more")
     return [*lines, REMAINS]
-
-
-def _first(unsearchable: dict[Version, str]) -> list[tuple[Version, str]]:
-    return list(unsearchable.items())[:_SHOWN]
-
-
-def _users(count: int) -> str:
-    return f"{count:,} user{'s' * (count != 1)}"

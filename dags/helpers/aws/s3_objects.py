@@ -19,6 +19,7 @@ from helpers.errors import CopyError, RetryableError
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +132,16 @@ def _why_unreadable(error: ClientError) -> str | None:
         # The sender may have encrypted the object with its own key, for example.
         return f"S3 refuses to read it ({message}): upload it in a form that can be read"
     return None
+
+
+def head_object(s3: S3Client, bucket: str, key: str, **extra_args: Any) -> HeadObjectOutputTypeDef | None:
+    """Return the object's metadata, or None if there is no such object or version."""
+    try:
+        return s3.head_object(Bucket=bucket, Key=key, **extra_args)
+    except ClientError as error:
+        if error_code(error) in MISSING:
+            return None
+        raise
 
 
 def read_json(s3: S3Client, bucket: str, key: str) -> Any:
@@ -268,12 +279,7 @@ def _same_content(
 def _head(s3: S3Client, location: tuple[str, str, str | None]) -> Any:
     bucket, key, version_id = location
     extra: dict[str, Any] = {"VersionId": version_id} if version_id else {}
-    try:
-        return s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED", **extra)
-    except ClientError as error:
-        if error_code(error) in MISSING:
-            return None
-        raise
+    return head_object(s3, bucket, key, ChecksumMode="ENABLED", **extra)
 
 
 def _sha256(s3: S3Client, location: tuple[str, str, str | None]) -> str:

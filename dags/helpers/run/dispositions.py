@@ -14,6 +14,7 @@ from helpers.aws.s3_objects import (
     PRECONDITION_FAILED,
     copy_verified,
     error_code,
+    head_object,
     list_sizes,
     write_json,
 )
@@ -119,12 +120,9 @@ def _delete_source(s3: S3Client, bucket: str, version: ObjectVersion) -> None:
 
 
 def _is_current(s3: S3Client, bucket: str, version: ObjectVersion) -> bool:
-    try:
-        found = s3.head_object(Bucket=bucket, Key=version["key"])
-    except ClientError as error:
-        if error_code(error) in MISSING:
-            return False
-        raise
+    found = head_object(s3, bucket, version["key"])
+    if found is None:
+        return False
     # Identical bytes that are delivered again have the same ETag; a bucket without versioning has no id.
     same_id = found.get("VersionId", "null") == (version["version_id"] or "null")
     return same_id and found["ETag"] == version["etag"]

@@ -10,7 +10,7 @@ import pyarrow as pa
 from botocore.exceptions import ClientError
 from pyarrow import parquet as pq
 
-from helpers.aws.s3_objects import CONFLICT, MISSING, PRECONDITION_FAILED, copy_object, error_code
+from helpers.aws.s3_objects import CONFLICT, PRECONDITION_FAILED, copy_object, error_code, head_object
 from helpers.contract.keys import catalog_copy_key, input_prefix, kpis_key
 from helpers.contract.records import InputManifest
 from helpers.errors import GlueOutputError, RetryableError
@@ -49,7 +49,7 @@ def write_kpis(run: RunStore, day: str, file: bytes, version: int, catalogs_froz
     """
     s3, bucket, key = run.s3, run.config.archive_bucket, kpis_key(day)
     stamp = version, catalogs_frozen_at
-    found = _head(run, key)
+    found = head_object(s3, bucket, key)
     if found and _stamp_of(found) > stamp:
         logger.warning("%s holds a newer computation than version %d: left unchanged", key, version)
         return
@@ -61,7 +61,7 @@ def write_kpis(run: RunStore, day: str, file: bytes, version: int, catalogs_froz
         if error_code(error) not in PRECONDITION_FAILED | CONFLICT:
             raise
         # The SDK repeats a request after a lost response, and then meets its own object. A newer one stays.
-        found = _head(run, key)
+        found = head_object(s3, bucket, key)
         if not found or _stamp_of(found) < stamp:
             raise RetryableError(f"s3://{bucket}/{key} was written by another attempt meanwhile") from error
 
@@ -72,15 +72,6 @@ def keep_catalogs(run: RunStore, moved: InputManifest) -> None:
         for file in catalog["objects"]:
             source = (run.config.intermediate_bucket, input_prefix(run.run_key) + file, None)
             copy_object(run.s3, source, (run.config.archive_bucket, catalog_copy_key(name, file)))
-
-
-def _head(run: RunStore, key: str) -> Any:
-    try:
-        return run.s3.head_object(Bucket=run.config.archive_bucket, Key=key)
-    except ClientError as error:
-        if error_code(error) in MISSING:
-            return None
-        raise
 
 
 def _stamp_of(found: Any) -> tuple[int, str]:

@@ -70,16 +70,16 @@ def test_file_that_another_attempt_wrote_meanwhile_is_not_replaced(
 ) -> None:
     if exists:
         write_kpis(run, DAY, b"before", 1, EARLIER)
-    head, heads = sql_files._head, []
+    head, heads = sql_files.head_object, []
 
-    def overtaken(run: RunStore, key: str) -> Any:
-        found = head(run, key)
+    def overtaken(*place: Any) -> Any:
+        found = head(*place)
         if not heads:
             heads.append(found)
             write_kpis(run, DAY, b"of the other", version_of_other, LATER)
         return found
 
-    monkeypatch.setattr(sql_files, "_head", overtaken)
+    monkeypatch.setattr(sql_files, "head_object", overtaken)
 
     # A newer file stays, like the table's newer items; in place of an older one, the retry writes its own.
     if version_of_other > 2:
