@@ -65,8 +65,7 @@ def ensure_running(aws_port: int, environment: dict[str, str], command: str, con
     is_new = service.process() is None
     if is_new:
         require_free_port(aws_port, "local AWS", f"make {command}{make_options(aws_port + 1)}")
-        arguments = ["serve", "--host", HOST, "--port", str(aws_port), "--spare-spark"]
-        service.start("include.local_aws", arguments, environment)
+        service.start("include.local_aws", ["serve", "--host", HOST, "--port", str(aws_port)], environment)
     else:
         command_settings.refuse_late(command_settings.OF_LOCAL_AWS, "Local AWS", environment)
     wait_until_ready([service], lambda: get(f"{url}/moto-api/") is not None, START_TIMEOUT_SECONDS)

@@ -18,14 +18,9 @@ def main() -> int:
     serve_parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     serve_parser.add_argument("--port", type=int, default=5555, help="port to listen on; 0 takes a free one")
     serve_parser.add_argument("--verbose", action="store_true", help="log every request")
-    serve_parser.add_argument(
-        "--spare-spark",
-        action="store_true",
-        help="keep a started Spark for the next job, which saves it seconds and takes 0.5 GB of memory",
-    )
     arguments = parser.parse_args()
     try:
-        serve(arguments.host, arguments.port, verbose=arguments.verbose, spare_spark=arguments.spare_spark)
+        serve(arguments.host, arguments.port, verbose=arguments.verbose)
     except PortTakenError as error:
         print(error, file=sys.stderr)
         return 1

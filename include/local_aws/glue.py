@@ -24,9 +24,7 @@ from moto.logs.models import logs_backends
 from moto.moto_api._internal.models import MotoAPIBackend
 from moto.sts.models import AssumedRole, sts_backends
 
-from include.local_aws.java import JavaNotFoundError
-from include.local_aws.job_process import JobProcess, Outcome, job_environment
-from include.local_aws.spare_spark import Reserve, SpareSpark
+from include.local_aws.job_process import JobProcess, Outcome
 
 END_STATE_TAG = "local-aws:end-state"
 TIMEOUT_SECONDS_TAG = "local-aws:timeout-seconds"
@@ -38,7 +36,6 @@ _DEFAULT_TIMEOUT_MINUTES = 480
 _start_lock = threading.RLock()
 _log_lock = threading.Lock()
 _live_runs: "set[LocalJobRun]" = set()
-_reserve: Reserve | None = None
 
 
 class LocalJobRun(FakeJobRun):
@@ -106,7 +103,6 @@ class LocalJobRun(FakeJobRun):
             },
             on_started=self._set_running,
             write_log=self._write_log,
-            spare=_reserve.take() if _reserve and not tags.get(END_STATE_TAG) else None,
         )
         self._thread = threading.Thread(
             target=self._follow, args=(tags.get(END_STATE_TAG),), name=f"glue-{self.job_run_id}", daemon=True
@@ -162,8 +158,6 @@ class LocalJobRun(FakeJobRun):
             self._completed_on = utcnow()
             self._set_state(outcome.state)
         _live_runs.discard(self)
-        if _reserve:
-            _reserve.refill()
 
     def _set_running(self) -> None:
         for stream in ("output", "error"):
@@ -189,16 +183,12 @@ class LocalJobRun(FakeJobRun):
         self.state = state
 
 
-def install(endpoint_url: str, keeps_spare: bool = False) -> None:
+def install(endpoint_url: str) -> None:
     """Replace moto's simulated Glue job runs by real ones.
 
     Args:
         endpoint_url: address of this process's server, where the runs reach S3.
-        keeps_spare: whether a started Spark waits for the next run.
     """
-    global _reserve
-    if keeps_spare:
-        _reserve = Reserve(_start_spare)
     start_job_run_of_moto = GlueBackend.start_job_run
     reset_of_moto = MotoAPIBackend.reset
 
@@ -231,13 +221,6 @@ def install(endpoint_url: str, keeps_spare: bool = False) -> None:
     ]
     for owner, name, replacement in replacements:
         setattr(owner, name, replacement)
-
-
-def end() -> None:
-    """End all runs and the Spark that waits for the next one."""
-    if _reserve:
-        _reserve.close()
-    end_all_runs()
 
 
 def end_all_runs() -> None:
@@ -311,13 +294,6 @@ def _stop_job_run(job: FakeJob, run_id: str) -> dict[str, str] | None:
             return None
         message = f"Job run {run_id} cannot be stopped: it is {run.status}."
         return {"ErrorCode": "InvalidInputException", "ErrorMessage": message}
-
-
-def _start_spare() -> SpareSpark | None:
-    try:
-        return SpareSpark(lambda folder: job_environment(folder, True, {}))
-    except JavaNotFoundError:
-        return None  # the next run fails with the reason
 
 
 @cache

@@ -2,12 +2,14 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +18,6 @@ from botocore.exceptions import ClientError
 
 from include.local_aws.java import JavaNotFoundError
 from include.local_aws.mirror import Location, Mirror, MirrorError
-from include.local_aws.spare_spark import LOGS, SpareSpark, kill, start
 from include.local_aws.spark_environment import spark_environment
 
 if TYPE_CHECKING:
@@ -64,8 +65,6 @@ class JobProcess:
     environment: dict[str, str]
     on_started: Callable[[], None]
     write_log: LogWriter
-    spare: SpareSpark | None
-    """Runs the script if its input is small."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Ends the process; its output is still written to S3."""
     discard: threading.Event = field(default_factory=threading.Event)
@@ -73,8 +72,7 @@ class JobProcess:
 
     def run(self) -> Outcome:
         """Run the script to its end and write its output to S3, however it ended."""
-        new_folder = tempfile.TemporaryDirectory(prefix="local-glue-", ignore_cleanup_errors=True)
-        with self.spare or new_folder as directory:
+        with tempfile.TemporaryDirectory(prefix="local-glue-", ignore_cleanup_errors=True) as directory:
             try:
                 return self._run_in(Path(directory))
             except (JavaNotFoundError, MirrorError, _InvalidScriptError) as error:
@@ -86,10 +84,10 @@ class JobProcess:
         mirror = Mirror(self.s3, directory / "s3", locations)
         for uri in mirror.fill(self.stop.is_set):
             self.write_log("error", [f"Local AWS left out {uri}: no file can have this name.\n"])
+        environment = self._prepare_environment(directory, mirror)
         if self.stop.is_set():
             return Outcome("STOPPED")
-        process = self._start(script, directory, mirror)
-        outcome = self._follow(process, directory)
+        outcome = self._run_script(script, directory, environment)
         if not self.discard.is_set():
             mirror.write_back(self.discard.is_set)
         return outcome
@@ -108,29 +106,50 @@ class JobProcess:
             raise _InvalidScriptError(f"The job's script {self.script} cannot be read: {error}") from error
         return path
 
-    def _start(self, script: Path, directory: Path, mirror: Mirror) -> "subprocess.Popen[bytes]":
-        command = [str(script), *(part for pair in self.arguments.items() for part in pair)]
-        hadoop = {
-            f"fs.viewfs.mounttable.{bucket}.linkFallback": mirror.directory(bucket).as_uri()
-            for bucket in mirror.buckets
+    def _prepare_environment(self, directory: Path, mirror: Mirror) -> dict[str, str]:
+        log4j = directory / "log4j2.properties"
+        log4j.write_text(_LOG4J)
+        java_options = [f"-Dlog4j2.configurationFile={log4j.as_uri()}"]
+        if mirror.filled_bytes < _SMALL_INPUT_BYTES:
+            # A run over little data consists mostly of start-up; the optimizing compiler takes a third of
+            # that.
+            java_options.append("-XX:TieredStopAtLevel=1")
+        settings = {
+            "spark.master": "local[*]",
+            "spark.driver.memory": os.environ.get("LOCAL_AWS_DRIVER_MEMORY", "2g"),
+            "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
         }
-        is_small = mirror.filled_bytes < _SMALL_INPUT_BYTES
-        if is_small and self.spare and (process := self.spare.run(command, self.environment, hadoop)):
-            return process
-        if self.spare:
-            # It takes memory, and the script's own Spark uses the same folder.
-            self.spare.end()
-        environment = job_environment(directory, is_small, hadoop) | self.environment
-        return start([sys.executable, *command], directory, environment, subprocess.DEVNULL)
+        for bucket in mirror.buckets:
+            settings[f"spark.hadoop.fs.viewfs.mounttable.{bucket}.linkFallback"] = mirror.directory(
+                bucket
+            ).as_uri()
+        return spark_environment(directory, settings, java_options) | {
+            "PYTHONUNBUFFERED": "1",
+            **self.environment,
+        }
 
-    def _follow(self, process: "subprocess.Popen[bytes]", directory: Path) -> Outcome:
-        logs = {name: directory / file for name, file in LOGS.items()}
+    def _run_script(self, script: Path, directory: Path, environment: dict[str, str]) -> Outcome:
+        command = [sys.executable, str(script), *(part for pair in self.arguments.items() for part in pair)]
+        logs = {name: directory / f"{name}.log" for name in ("output", "error")}
+        with logs["output"].open("wb") as stdout, logs["error"].open("wb") as stderr:
+            process = subprocess.Popen(
+                command,
+                cwd=directory / "tmp",
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
         tails = [_LogTail(path, name, self.write_log) for name, path in logs.items()]
         try:
             self.on_started()
             state = self._wait(process, tails)
         finally:
-            kill(process)
+            # The process group includes the JVM, which survives a killed script.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         for tail in tails:
             tail.forward(last=True)
         if state == "FAILED":
@@ -156,29 +175,6 @@ class JobProcess:
 
 class _InvalidScriptError(ValueError):
     """The job's script cannot be run."""
-
-
-def job_environment(directory: Path, is_small: bool, hadoop: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a job's process that keeps its files in the directory.
-
-    Args:
-        directory: the folder of this job alone.
-        is_small: whether the job has little data.
-        hadoop: Hadoop's properties.
-    """
-    log4j = directory / "log4j2.properties"
-    log4j.write_text(_LOG4J)
-    java_options = [f"-Dlog4j2.configurationFile={log4j.as_uri()}"]
-    if is_small:
-        # A run over little data consists mostly of start-up; the optimizing compiler takes a third of that.
-        java_options.append("-XX:TieredStopAtLevel=1")
-    settings = {
-        "spark.master": "local[*]",
-        "spark.driver.memory": os.environ.get("LOCAL_AWS_DRIVER_MEMORY", "2g"),
-        "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
-        **{f"spark.hadoop.{name}": value for name, value in hadoop.items()},
-    }
-    return spark_environment(directory, settings, java_options) | {"PYTHONUNBUFFERED": "1"}
 
 
 class _LogTail:

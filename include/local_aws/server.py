@@ -26,14 +26,13 @@ class _QuietRequestHandler(MotoRequestHandler):
         """Log nothing: a pipeline run makes thousands of requests."""
 
 
-def serve(host: str, port: int, *, verbose: bool = False, spare_spark: bool = False) -> None:
+def serve(host: str, port: int, *, verbose: bool = False) -> None:
     """Serve local AWS on ``host:port`` until SIGINT or SIGTERM, then end the remaining job runs.
 
     Args:
         host: address to listen on.
         port: port to listen on; 0 chooses a free one. The address is printed once the server is up.
         verbose: log a line per request.
-        spare_spark: keep a started Spark for the next job.
 
     Raises:
         PortTakenError: another program listens on the port.
@@ -44,7 +43,7 @@ def serve(host: str, port: int, *, verbose: bool = False, spare_spark: bool = Fa
     endpoint_url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     moto_fixes.install()
     authorization.install()
-    glue.install(endpoint_url, spare_spark)
+    glue.install(endpoint_url)
 
     signals: list[int] = []
     for signal_number in (signal.SIGINT, signal.SIGTERM):
@@ -63,7 +62,7 @@ def serve(host: str, port: int, *, verbose: bool = False, spare_spark: bool = Fa
     while not signals:
         time.sleep(0.2)
     # The server keeps running until they have ended, because a run may be waiting for an answer.
-    glue.end()
+    glue.end_all_runs()
     server.shutdown()
     listener.close()
 
