@@ -23,6 +23,7 @@ from include.commands.terminal import spinner
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 STREAMS, SONGS, USERS = "streams", "songs", "users"
 _LAYOUT = "streams/ (listening events), songs/ and users/ (catalogs), each with CSV files"
@@ -186,10 +187,7 @@ def waiting_line(bucket: str) -> str:
 
 def ignored_line(bucket: str) -> str:
     """Return a sentence about the objects under `streams/` that no run takes; empty if there are none."""
-    import boto3
-
-    pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{STREAMS}/")
-    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+    keys = [entry["Key"] for entry in _list_objects(bucket, STREAMS)]
     return ignored_sentence([key for key in keys if not is_csv(key)])
 
 
@@ -254,16 +252,21 @@ def _list_csv_files(bucket: str, *names: str) -> dict[str, str]:
 
     A multipart upload has another text instead of its MD5, which equals none.
     """
+    return {
+        entry["Key"]: entry["ETag"].strip('"')
+        for entry in _list_objects(bucket, *names)
+        if is_csv(entry["Key"])
+    }
+
+
+def _list_objects(bucket: str, *names: str) -> list[ObjectTypeDef]:
+    # Imported late, because `make down` does not wait for boto3.
     import boto3
 
-    paginator = boto3.client("s3").get_paginator("list_objects_v2")
-    entries = [
-        entry
-        for name in names
-        for page in paginator.paginate(Bucket=bucket, Prefix=f"{name}/")
-        for entry in page.get("Contents", [])
-    ]
-    return {entry["Key"]: entry["ETag"].strip('"') for entry in entries if is_csv(entry["Key"])}
+    from include.kpis.reports import list_objects
+
+    s3 = boto3.client("s3")
+    return [entry for name in names for entry in list_objects(s3, bucket, f"{name}/")]
 
 
 def _md5(file: Path) -> str:
