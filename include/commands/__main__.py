@@ -12,7 +12,14 @@ from rich.console import Console
 from rich.text import Text
 
 from include.commands.command_settings import refuse_what_has_no_effect
+from include.commands.dashboard import dashboard
 from include.commands.errors import UserError
+from include.commands.forget import forget
+from include.commands.local_aws import LocalAws
+from include.commands.redrive import redrive
+from include.commands.reprocess import reprocess
+from include.commands.run import run
+from include.commands.scheduler import down, up
 from include.commands.terminal import open_console
 
 
@@ -23,37 +30,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command != "down":
             refuse_what_has_no_effect(arguments.command, os.environ)
-        if arguments.command == "run":
-            from include.commands.run import run
-
-            folder = Path(arguments.data) if arguments.data else None
-            return run(folder, arguments.aws_port, console, arguments.accept_checks)
-
-        if arguments.command == "reprocess":
-            from include.commands.reprocess import reprocess
-
-            data = Path(arguments.data) if arguments.data else None
-            return reprocess(arguments.dates, data, arguments.aws_port, console, arguments.accept_checks)
-        if arguments.command == "redrive":
-            from include.commands.redrive import redrive
-
-            return redrive(arguments.run_key, arguments.aws_port, console)
-        if arguments.command == "forget":
-            from include.commands.forget import forget
-
-            file = Path(arguments.file) if arguments.file else None
-            return forget(arguments.users, file, arguments.aws_port, console, arguments.yes)
-
-        if arguments.command == "dashboard":
-            from include.commands.dashboard import dashboard
-
-            return dashboard(arguments.aws_port, arguments.dashboard_port, console)
-
-        from include.commands.scheduler import down, up
-
+        if arguments.command == "down":
+            return down(console)
+        aws = LocalAws(arguments.aws_port, console)
         if arguments.command == "up":
-            return up(arguments.aws_port, arguments.web_port, arguments.dashboard_port, console)
-        return down(console)
+            return up(aws, arguments.web_port, arguments.dashboard_port)
+        if arguments.command == "dashboard":
+            return dashboard(aws, arguments.dashboard_port)
+        if arguments.command == "run":
+            return run(_path(arguments.data), aws, arguments.accept_checks)
+        if arguments.command == "reprocess":
+            return reprocess(arguments.dates, _path(arguments.data), aws, arguments.accept_checks)
+        if arguments.command == "redrive":
+            return redrive(arguments.run_key, aws)
+        return forget(arguments.users, _path(arguments.file), aws, arguments.yes)
     except UserError as error:
         Console(stderr=True, highlight=False).print(
             Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True
@@ -102,6 +92,10 @@ def _parser() -> argparse.ArgumentParser:
             "--dashboard-port", type=_port, default=8501, help="port of the dashboard (%(default)s)"
         )
     return parser
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
 def _port(text: str) -> int:

@@ -6,27 +6,24 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
-from include.commands import delivery, local_aws
+from include.commands import delivery
 from include.commands.errors import UserError
+from include.commands.local_aws import LocalAws
 from include.commands.run import run_dag
 from include.commands.scheduler import refuse_settings_of_running_airflow
 
 _EXAMPLE = "For example: make reprocess DATES=2024-06-25,2024-06-26"
 
 
-def reprocess(
-    dates: str, data: Path | None, aws_port: int, console: Console, accept_checks: bool = False
-) -> int:
+def reprocess(dates: str, data: Path | None, aws: LocalAws, accept_checks: bool = False) -> int:
     """Run the DAG for the days and print report and KPIs.
 
     Args:
         dates: listen days such as `2024-06-25,2024-06-26`.
         data: folder with `songs/` or `users/` or both, which is uploaded first.
-        aws_port: port of local AWS, which must be running.
-        console: prints the progress.
+        aws: local AWS, which must be running.
         accept_checks: whether the data is accepted even if checks fail.
 
     Returns:
@@ -37,17 +34,17 @@ def reprocess(
     """
     days = parse_days(dates)
     catalogs = delivery.read_catalogs(data) if data else None
-    local_aws.require_running(aws_port)
-    refuse_settings_of_running_airflow(aws_port)
-    resources, _ = local_aws.connect(aws_port, "reprocess", console)
-    _require_listens(days, resources["ARCHIVE_BUCKET_NAME"], aws_port)
+    aws.require_running()
+    refuse_settings_of_running_airflow(aws.port)
+    aws.connect("reprocess")
+    _require_listens(days, aws)
     if catalogs:
-        delivery.deliver(catalogs, resources["SOURCE_BUCKET_NAME"], console)
+        delivery.deliver(catalogs, aws.resources["SOURCE_BUCKET_NAME"], aws.console)
         if (catalogs.root / delivery.STREAMS).exists():
-            console.print(Text("Its streams/ was not uploaded: days are reprocessed without new files."))
-        delivery.show_other_files(catalogs, resources["SOURCE_BUCKET_NAME"], console)
+            aws.console.print(Text("Its streams/ was not uploaded: days are reprocessed without new files."))
+        delivery.show_other_files(catalogs, aws.resources["SOURCE_BUCKET_NAME"], aws.console)
     conf = {"reprocess_dates": ",".join(days), "accept_checks": accept_checks}
-    return run_dag(conf, aws_port, resources, console)
+    return run_dag(conf, aws)
 
 
 def parse_days(dates: str) -> list[str]:
@@ -73,16 +70,16 @@ def _is_day(text: str) -> bool:
         return False
 
 
-def _require_listens(days: Sequence[str], archive_bucket: str, aws_port: int) -> None:
+def _require_listens(days: Sequence[str], aws: LocalAws) -> None:
     import boto3
 
     from include.commands import results
 
-    known = results.list_days(boto3.client("s3"), archive_bucket)
+    known = results.list_days(boto3.client("s3"), aws.resources["ARCHIVE_BUCKET_NAME"])
     if not known:
         raise UserError(
             "No run has accepted a listen yet, so there is nothing to reprocess. "
-            f"First: make run{local_aws.make_options(aws_port)}"
+            f"First: make run{aws.make_options}"
         )
     if unknown := [day for day in days if day not in known]:
         raise UserError(
