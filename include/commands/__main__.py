@@ -13,6 +13,7 @@ from rich.text import Text
 
 from include.commands.command_settings import refuse_what_has_no_effect
 from include.commands.dashboard import dashboard
+from include.commands.environment import read_port
 from include.commands.errors import UserError
 from include.commands.forget import forget
 from include.commands.local_aws import LocalAws
@@ -25,9 +26,9 @@ from include.commands.terminal import open_console
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, or 1 with a message that gives the remedy."""
-    arguments = _parser().parse_args(argv)
     console = open_console()
     try:
+        arguments = _parser().parse_args(argv)
         if arguments.command != "down":
             refuse_what_has_no_effect(arguments.command, os.environ)
         if arguments.command == "down":
@@ -85,23 +86,19 @@ def _parser() -> argparse.ArgumentParser:
             "--accept-checks", action="store_true", help="accept the data even if checks fail"
         )
     for command in (run, up, reprocess, redrive, forget, dashboard):
-        command.add_argument("--aws-port", type=_port, default=5555, help="port of local AWS (%(default)s)")
-    up.add_argument("--web-port", type=_port, default=8083, help="port of Airflow's UI (%(default)s)")
+        command.add_argument(
+            "--aws-port", type=read_port, default=5555, help="port of local AWS (%(default)s)"
+        )
+    up.add_argument("--web-port", type=read_port, default=8083, help="port of Airflow's UI (%(default)s)")
     for command in (up, dashboard):
         command.add_argument(
-            "--dashboard-port", type=_port, default=8501, help="port of the dashboard (%(default)s)"
+            "--dashboard-port", type=read_port, default=8501, help="port of the dashboard (%(default)s)"
         )
     return parser
 
 
 def _path(text: str | None) -> Path | None:
     return Path(text) if text else None
-
-
-def _port(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: a number from 1 to 65535")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from include.commands.errors import UserError
 from include.commands.local_aws import LocalAws
 from include.commands.services import (
     Service,
+    free_port_after,
     get,
     recorded_services,
     require_free_port,
@@ -71,7 +72,7 @@ def require_port(aws_port: int, port: int, command: str) -> None:
     if port == aws_port:
         raise UserError(f"Local AWS and the dashboard cannot both use port {port}.")
     if service_on(aws_port, port).process() is None:
-        require_free_port(port, "the dashboard", f"{command} DASHBOARD_PORT={port + 1}")
+        require_free_port(port, "the dashboard", f"{command} DASHBOARD_PORT={free_port_after(port)}")
 
 
 def start(aws: LocalAws, port: int) -> None:

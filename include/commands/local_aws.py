@@ -19,7 +19,7 @@ from include.commands.environment import (
     replace_environment,
 )
 from include.commands.errors import UserError
-from include.commands.services import Service, get, require_free_port, wait_until_ready
+from include.commands.services import Service, free_port_after, get, require_free_port, wait_until_ready
 
 DEFAULT_PORT = 5555
 START_TIMEOUT_SECONDS = 60
@@ -54,6 +54,11 @@ class LocalAws:
     def make_options(self) -> str:
         """The options of make for this port and this Airflow; empty for the defaults."""
         return make_options(self.port)
+
+    @property
+    def options_of_another(self) -> str:
+        """The options of make for another local AWS, on a free port."""
+        return make_options(free_port_after(self.port))
 
     @property
     def client_settings(self) -> str:
@@ -107,7 +112,7 @@ class LocalAws:
         """
         is_new = self._service.process() is None
         if is_new:
-            require_free_port(self.port, "local AWS", f"make {command}{make_options(self.port + 1)}")
+            require_free_port(self.port, "local AWS", f"make {command}{self.options_of_another}")
             serve = ["serve", "--host", HOST, "--port", str(self.port)]
             self._service.start("include.local_aws", serve, self.environment)
         else:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from helpers.contract.rejections import rejections
 from include.commands import delivery, tables
 from include.commands.airflow_version import AIRFLOW
 from include.commands.command_settings import require_valid
@@ -53,7 +54,7 @@ def run(data: Path | None, aws: LocalAws, accept_checks: bool = False) -> int:
     aws.connect("run")
     bucket = aws.resources["SOURCE_BUCKET_NAME"]
     if folder:
-        delivery.require_apart_from_sample(folder, bucket, aws.port)
+        delivery.require_apart_from_sample(folder, aws)
         delivery.deliver(folder, bucket, aws.console)
         delivery.show_other_files(folder, bucket, aws.console)
     else:
@@ -87,7 +88,9 @@ def run_dag(conf: Mapping[str, Any], aws: LocalAws) -> int:
             waiting, ignored = delivery.waiting_line(bucket), delivery.ignored_line(bucket)
             day = _day_to_look_at(report, aws)
     if outcome.state == "failed" or (outcome.state == "success" and report is None):
-        _show_failure(outcome, console)
+        console.print()
+        for line in failure_lines(outcome, report):
+            console.print(Text.assemble(("Failed: ", "bold red"), line), soft_wrap=True)
         _show_quarantine(report, aws)
         console.print(
             Text(
@@ -177,15 +180,21 @@ def _show_why_skipped(report: Mapping[str, Any] | None, bucket: str, ignored: st
     console.print(Text.assemble(("\nSkipped: ", "yellow"), why.rstrip()), soft_wrap=True)
 
 
-def _show_failure(outcome: Outcome, console: Console) -> None:
+def failure_lines(outcome: Outcome, report: Mapping[str, Any] | None) -> list[str]:
+    """Return a line for each error, with the tasks that it failed.
+
+    Args:
+        outcome: how the run ended.
+        report: its report, whose tables were printed before and need no repetition; None without one.
+    """
+    printed = rejections((file["key"], file) for file in report["files"]) if report else ""
     tasks_by_error: dict[str, list[str]] = {}
     for task, error in outcome.errors.items():
-        tasks_by_error.setdefault(error, []).append(task)
+        short = error.replace(f": {printed}.", " (the reasons are above).") if printed else error
+        tasks_by_error.setdefault(short, []).append(task)
     if not tasks_by_error:
         tasks_by_error["the run ended without a report"] = [DAG_ID]
-    console.print()
-    for error, tasks in tasks_by_error.items():
-        console.print(Text.assemble(("Failed: ", "bold red"), f"{', '.join(tasks)}: {error}"), soft_wrap=True)
+    return [f"{', '.join(tasks)}: {error}" for error, tasks in tasks_by_error.items()]
 
 
 def _day_to_look_at(report: Mapping[str, Any] | None, aws: LocalAws) -> str | None:

@@ -25,6 +25,7 @@ from include.commands.errors import UserError
 from include.commands.local_aws import LocalAws, is_local_aws, make_options
 from include.commands.services import (
     Service,
+    free_port_after,
     get,
     recorded_services,
     require_free_port,
@@ -112,7 +113,7 @@ def up(aws: LocalAws, web_port: int, dashboard_port: int) -> int:
         if web_port == port:
             raise UserError(f"{other} and Airflow's {AIRFLOW.web} cannot both use port {web_port}.")
     command = f"make up{aws.make_options}"
-    require_free_port(web_port, f"Airflow's {AIRFLOW.web}", f"{command} WEB_PORT={web_port + 1}")
+    require_free_port(web_port, f"Airflow's {AIRFLOW.web}", f"{command} WEB_PORT={free_port_after(web_port)}")
     dashboard.require_port(aws.port, dashboard_port, command)
 
     is_new = aws.connect("up")

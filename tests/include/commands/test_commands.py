@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from include.commands import dashboard, scheduler
+from include.commands import dashboard, scheduler, services
 from include.commands.__main__ import main
 from include.commands.airflow_version import AIRFLOW, VERSIONS
 from include.commands.environment import ROOT
@@ -51,7 +51,7 @@ def test_taken_port_of_local_aws_is_named_with_the_remedy(
 
     message = capfd.readouterr().err
     assert f"Port {port}, which local AWS needs, is taken" in message
-    assert f"make {command} AWS_PORT={port + 1}{AIRFLOW.make_option}" in message
+    assert f"make {command} AWS_PORT={services.free_port_after(port)}{AIRFLOW.make_option}" in message
     assert recorded_services() == []
 
 
@@ -62,7 +62,7 @@ def test_taken_port_of_the_webserver_is_named_before_anything_starts(
         port = listener.getsockname()[1]
         assert main(["up", "--web-port", str(port), "--dashboard-port", "2"]) == 1
 
-    assert f"make up{AIRFLOW.make_option} WEB_PORT={port + 1}" in capfd.readouterr().err
+    assert f"make up{AIRFLOW.make_option} WEB_PORT={services.free_port_after(port)}" in capfd.readouterr().err
     assert recorded_services() == []
 
 
@@ -81,7 +81,10 @@ def test_taken_port_of_the_dashboard_is_named_before_anything_starts(
 
     message = capfd.readouterr().err
     assert f"Port {port}, which the dashboard needs, is taken" in message
-    assert f"make dashboard AWS_PORT=5999{AIRFLOW.make_option} DASHBOARD_PORT={port + 1}" in message
+    assert (
+        f"make dashboard AWS_PORT=5999{AIRFLOW.make_option} DASHBOARD_PORT={services.free_port_after(port)}"
+        in message
+    )
     assert recorded_services() == []
 
 
@@ -92,7 +95,10 @@ def test_up_names_a_taken_port_of_its_dashboard_before_anything_starts(
         port = listener.getsockname()[1]
         assert main(["up", "--aws-port", "5999", "--web-port", "1", "--dashboard-port", str(port)]) == 1
 
-    assert f"make up AWS_PORT=5999{AIRFLOW.make_option} DASHBOARD_PORT={port + 1}" in capfd.readouterr().err
+    assert (
+        f"make up AWS_PORT=5999{AIRFLOW.make_option} DASHBOARD_PORT={services.free_port_after(port)}"
+        in capfd.readouterr().err
+    )
     assert recorded_services() == []
 
 
@@ -171,8 +177,7 @@ def test_forgetting_without_local_aws_says_what_to_do_first(
 
 @pytest.mark.parametrize("port", ["abc", "0", "65536", "-1"])
 def test_value_that_is_not_a_port_is_refused(port: str, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["run", f"--aws-port={port}"])
+    assert main(["run", f"--aws-port={port}"]) == 1
 
     assert f"'{port}' is not a port" in capfd.readouterr().err
 

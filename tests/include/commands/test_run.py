@@ -13,7 +13,8 @@ from rich.console import Console
 
 from include.commands.environment import ROOT
 from include.commands.local_aws import LocalAws
-from include.commands.run import next_steps
+from include.commands.pipeline_run import Outcome
+from include.commands.run import failure_lines, next_steps
 from kpi_table_support import day_items, make_table, put_items
 from local_aws_support import connect, running_server
 
@@ -56,3 +57,27 @@ def test_table_without_a_day_is_not_queried(monkeypatch: pytest.MonkeyPatch, con
     monkeypatch.setattr(shutil, "which", lambda command: None)
 
     assert HEADING not in next_steps(LocalAws(5600, console, RESOURCES), None)
+
+
+def test_reasons_that_the_tables_gave_are_not_repeated() -> None:
+    rejected = {
+        "key": "streams/a.csv",
+        "disposition": "quarantine",
+        "rejected": 0,
+        "reason": "missing column listen_time; the header has: a.",
+    }
+    error = f"No file has a valid row: streams/a.csv: {rejected['reason']}. Correct it."
+    outcome = Outcome("manual__1", "failed", {"move": error, "other": "out of memory"})
+
+    assert failure_lines(outcome, {"files": [rejected]}) == [
+        "move: No file has a valid row (the reasons are above). Correct it.",
+        "other: out of memory",
+    ]
+    assert failure_lines(outcome, None) == [f"move: {error}", "other: out of memory"]
+
+
+def test_tasks_with_one_error_share_a_line_and_a_run_without_errors_has_one() -> None:
+    assert failure_lines(Outcome("manual__1", "failed", {"a": "why", "b": "why"}), None) == ["a, b: why"]
+    assert failure_lines(Outcome("manual__1", "success", {}), None) == [
+        "music_streaming_pipeline: the run ended without a report"
+    ]
