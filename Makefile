@@ -98,12 +98,12 @@ sql: $(INSTALLED) ## Ask the archive by SQL, with DuckDB: make sql [QUERY='SELEC
 smoke: $(INSTALLED) ## Prove on your AWS account what local AWS cannot; asks first, removes everything [REMOVE=suffix]
 	@.venv/bin/python -m include.smoke $(if $(REMOVE),--remove "$$REMOVE")
 
-test: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Run the tests, without the slow ones and those in a browser
+test: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Run the tests, without slow ones such as the scenarios of whole runs, and those in a browser
 	@echo 'Running the tests'
 	@.venv/bin/python -m pytest -m 'not slow' $(IN_PARALLEL)
 	@.venv-dashboard/bin/python -m pytest tests/dashboard
 
-test-faults: $(INSTALLED) ## Inject every failure at every AWS call; ends with a table [SEED=number]
+test-faults: $(INSTALLED) ## Run every scenario, and inject every failure at every AWS call; ends with a table [SEED=number]
 	@echo 'Running the fault tests; this takes 20 to 30 minutes'
 	@.venv/bin/python -m pytest -m scenarios $(IN_PARALLEL) --all-scenarios --hypothesis-seed='$(SEED)' --durations=10
 
@@ -117,7 +117,7 @@ test-s3a: $(INSTALLED) $(S3A_JARS) ## Test the Glue script on Hadoop's S3A, as o
 
 test-airflow3: $(AIRFLOW3_INSTALLED) ## Test the DAG, its helpers, whole runs and the commands on Airflow 3
 	@echo 'Running the tests on Airflow 3'
-	@.venv-airflow3/bin/python -m pytest -m 'not slow' .astro tests/dags tests/plugins \
+	@.venv-airflow3/bin/python -m pytest -m 'not slow or scenarios' .astro tests/dags tests/plugins \
 		tests/e2e/test_dag_runs.py tests/e2e/test_dag_runs_that_fail.py tests/e2e/test_deployments.py \
 		tests/include/commands/test_airflow_version.py tests/include/commands/test_commands.py \
 		tests/include/commands/test_pipeline_run.py tests/include/commands/test_scheduled_run.py

@@ -36,6 +36,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_ScenarioTable())
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave scenarios of whole runs to `make test-faults`, since each takes seconds to minutes."""
+    for item in items:
+        if item.path.parent.name in ("e2e", "faults") and item.get_closest_marker("scenarios"):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Count the test for its scenarios, unless it records them itself."""

@@ -25,7 +25,6 @@ def test_every_scenario_has_a_safeguard_that_is_switched_off_unless_none_is_ours
     assert guarded == NAMES.keys() - WITHOUT_SAFEGUARD.keys()
 
 
-@pytest.mark.slow
 @pytest.mark.scenarios
 @pytest.mark.parametrize("mutation", [pytest.param(mutation, id=name) for name, mutation in MUTATIONS])
 def test_test_fails_when_it_is_off_that(mutation: Mutation, tmp_path: Path) -> None:
