@@ -9,7 +9,7 @@ from rich.text import Text
 
 from include.commands import local_aws
 from include.commands.errors import UserError
-from include.commands.run import run_dag
+from include.commands.reprocess import reprocess_in_batches
 
 
 def forget(users: str, file: Path | None, aws_port: int, console: Console, yes: bool = False) -> int:
@@ -49,4 +49,4 @@ def forget(users: str, file: Path | None, aws_port: int, console: Console, yes: 
     if not days:
         return 0
     console.print(Text(f"Reprocessing {', '.join(days)}, whose KPIs still count them"), soft_wrap=True)
-    return run_dag({"reprocess_dates": ",".join(days), "accept_checks": False}, aws_port, resources, console)
+    return reprocess_in_batches(days, aws_port, resources, console)

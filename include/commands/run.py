@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,31 +60,43 @@ def run(data: Path | None, aws_port: int, console: Console, accept_checks: bool 
     return run_dag({"accept_checks": accept_checks}, aws_port, resources, console)
 
 
-def run_dag(conf: Mapping[str, Any], aws_port: int, resources: Mapping[str, str], console: Console) -> int:
+def run_dag(
+    conf: Mapping[str, Any],
+    aws_port: int,
+    resources: Mapping[str, str],
+    console: Console,
+    is_last: bool = True,
+) -> int:
     """Run the DAG to its end with these parameters and print report and KPIs; return the exit status.
 
     If `make up` runs on the same local AWS, its Airflow runs the DAG: a second one could write the same days.
+
+    Args:
+        conf: the run's parameters, as in the trigger form of the UI.
+        aws_port: port of local AWS.
+        resources: the pipeline's variables, as `provision` returns them.
+        console: prints the progress.
+        is_last: whether the command ends with this run, so that its next steps are shown if it succeeds.
     """
     bucket = resources["SOURCE_BUCKET_NAME"]
     log = LOGS_DIR / f"run-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.log"
-    with tempfile.TemporaryDirectory(dir=LOCAL_DIR, prefix="airflow-run-") as home:
-        if airflow := airflow_on(aws_port):
-            outcome, log_of_run = _run_under_scheduler(airflow, conf, resources, console)
-        else:
-            console.print(Text(f"Airflow runs the DAG; its log is {log}"), soft_wrap=True)
-            replace_environment(
-                airflow_environment(os.environ, aws_port, resources, Path(home))
-                # The shell's values may be meant for a scheduler.
-                | {"SENSOR_TIMEOUT_MINUTES": "0", "PIPELINE_SCHEDULE": ""}
-            )
-            with output_to(log):
-                require_valid()
-            outcome, log_of_run = _run_with_progress(conf, log, console), str(log)
-        # Airflow's logging is set up by now, so the AWS clients' messages go to the log as well.
+    if airflow := airflow_on(aws_port):
+        outcome, log_of_run = _run_under_scheduler(airflow, conf, resources, console)
+    else:
+        console.print(Text(f"Airflow runs the DAG; its log is {log}"), soft_wrap=True)
+        replace_environment(
+            airflow_environment(os.environ, aws_port, resources, Path(_airflow_home().name))
+            # The shell's values may be meant for a scheduler.
+            | {"SENSOR_TIMEOUT_MINUTES": "0", "PIPELINE_SCHEDULE": ""}
+        )
         with output_to(log):
-            report = _show_results(outcome, resources, console)
-            waiting, ignored = delivery.waiting_line(bucket), delivery.ignored_line(bucket)
-            day = _day_to_look_at(report, resources)
+            require_valid()
+        outcome, log_of_run = _run_with_progress(conf, log, console), str(log)
+    # Airflow's logging is set up by now, so the AWS clients' messages go to the log as well.
+    with output_to(log):
+        report = _show_results(outcome, resources, console)
+        waiting, ignored = delivery.waiting_line(bucket), delivery.ignored_line(bucket)
+        day = _day_to_look_at(report, resources)
     if outcome.state == "failed" or (outcome.state == "success" and report is None):
         _show_failure(outcome, console)
         _show_quarantine(aws_port, report, console)
@@ -104,8 +116,18 @@ def run_dag(conf: Mapping[str, Any], aws_port: int, resources: Mapping[str, str]
     else:
         console.print(Text(f"\nThe run {outcome.run_id} ended well.", style="green"))
     _show_quarantine(aws_port, report, console)
-    _show_next_steps(aws_port, resources, day, console)
+    if is_last:
+        _show_next_steps(aws_port, resources, day, console)
     return 0
+
+
+@cache
+def _airflow_home() -> tempfile.TemporaryDirectory[str]:
+    """Return this process's Airflow home, which exists until the process ends.
+
+    Airflow reads its settings when it is imported, so all runs of the process have the same home.
+    """
+    return tempfile.TemporaryDirectory(dir=LOCAL_DIR, prefix="airflow-run-")
 
 
 def _run_with_progress(conf: Mapping[str, Any], log: Path, console: Console) -> Outcome:

@@ -131,11 +131,12 @@ def test_up_leaves_the_dashboard_running(local_dir: Path, tmp_path: Path, consol
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["", ""], "DATES must name the days"),
-        ([" , "], "DATES must name the days"),
+        (["", ""], "DATES must name days"),
+        ([" , "], "DATES must name days"),
         (["2024-06-25,yesterday"], "DATES has 'yesterday'"),
         (["2024-02-30"], "DATES has '2024-02-30'"),
         (["20240625"], "DATES has '20240625'"),
+        (["2024-06-30..2024-06-01"], "before it begins: write 2024-06-01..2024-06-30. For example: make rep"),
         (["2024-06-25", "/no/such/folder"], "DATA=/no/such/folder is not a folder"),
         (["2024-06-25"], "Local AWS is not running on port 5999, so there is no data"),
     ],
