@@ -79,7 +79,7 @@ def _days_with_history(s3: S3Client, archive_bucket: str, reprocess_dates: str) 
     """Return the named days in order; a range means those of its days that have history.
 
     Raises:
-        ReprocessDatesError: the text does not name days, or a day, or all days of the ranges, have no history.
+        ReprocessDatesError: the text does not name days, or a day has no history, or all days of ranges.
     """
     try:
         return parse_days(reprocess_dates).among(list_days(s3, archive_bucket))

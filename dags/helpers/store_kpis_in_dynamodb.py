@@ -12,7 +12,7 @@ from helpers.aws.kpi_table import delete_day, read_totals, write_day
 from helpers.aws.s3_objects import copy_object, delete_objects
 from helpers.contract.keys import output_prefix, run_key_of, summary_key
 from helpers.contract.names import ALL_GENRES
-from helpers.contract.records import GlueSummary, Stamp, StoredKpis
+from helpers.contract.records import DayCounts, GlueSummary, Stamp, StoredKpis
 from helpers.contract.settings import PipelineConfig
 from helpers.contract.wording import counted
 from helpers.errors import GlueOutputError
@@ -122,25 +122,34 @@ def add_to_history(run: RunStore, summary: GlueSummary) -> None:
 def _check_day_totals(run: RunStore, dynamodb: DynamoDBClient, summary: GlueSummary) -> None:
     """Check each day: if the table reflects the history that Glue read, old total + added = new total.
 
-    Listens that were erased since then, because their users were forgotten, are not missing.
+    In any other case the new total is at least the old one, because the history only grows. Listens that
+    were erased since then, because their users were forgotten, are not missing.
     """
-    table = run.config.kpi_table
     for day, counts in summary["days"].items():
-        stored = read_totals(dynamodb, table, day, consistent=True)
-        if stored is None or stored.version != len(counts["history_objects"]):
-            continue
-        if stored.listens + counts["added"] == counts["total"]:
+        stored = read_totals(dynamodb, run.config.kpi_table, day, consistent=True)
+        if stored is None or _has_grown(counts, stored.version, stored.listens):
             continue
         erased = erased_listens(run, day, stored.frozen_at)
-        if stored.listens - erased + counts["added"] != counts["total"]:
-            without = f", of which {erased} were erased since" if erased else ""
-            raise GlueOutputError(
-                f"{day}: the table has {stored.listens} listens{without} and the run adds "
-                f"{counts['added']}, but the Glue job counts {counts['total']}. The table is unchanged. "
-                f"{RUN_GLUE_AGAIN} If the message comes again, the item ({day}, {ALL_GENRES}) was changed by "
-                "hand, or the history lost listens: restore the history, or delete the item first to accept "
-                "its loss."
-            )
+        if _has_grown(counts, stored.version, stored.listens - erased):
+            continue
+        if stored.version != len(counts["history_objects"]) and history_problem(run, summary, added=False):
+            # Another run changed the history after Glue had read it; `add_to_history` says so.
+            continue
+        without = f", of which {erased} were erased since" if erased else ""
+        raise GlueOutputError(
+            f"{day}: the table has {stored.listens} listens{without} and the run adds "
+            f"{counts['added']}, but the Glue job counts {counts['total']}. The table is unchanged. "
+            f"{RUN_GLUE_AGAIN} If the message comes again, the item ({day}, {ALL_GENRES}) was changed by "
+            "hand, or the history lost listens: restore it or put archived files back (docs/recovery.md), or "
+            "delete the item first to accept its loss."
+        )
+
+
+def _has_grown(counts: DayCounts, version: int, listens: int) -> bool:
+    """Return whether the day's new total follows from its earlier one, which has this version."""
+    if version == len(counts["history_objects"]):
+        return listens + counts["added"] == counts["total"]
+    return listens <= counts["total"]
 
 
 def _same_weekdays(dynamodb: DynamoDBClient, table: str, days: Iterable[str]) -> dict[str, list[int]]:

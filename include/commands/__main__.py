@@ -23,37 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command != "down":
             refuse_what_has_no_effect(arguments.command, os.environ)
-        if arguments.command == "run":
-            from include.commands.run import run
-
-            folder = Path(arguments.data) if arguments.data else None
-            return run(folder, arguments.aws_port, console, arguments.accept_checks)
-
-        if arguments.command == "reprocess":
-            from include.commands.reprocess import reprocess
-
-            data = Path(arguments.data) if arguments.data else None
-            return reprocess(arguments.dates, data, arguments.aws_port, console, arguments.accept_checks)
-        if arguments.command == "redrive":
-            from include.commands.redrive import redrive
-
-            return redrive(arguments.run_key, arguments.aws_port, console)
-        if arguments.command == "forget":
-            from include.commands.forget import forget
-
-            file = Path(arguments.file) if arguments.file else None
-            return forget(arguments.users, file, arguments.aws_port, console, arguments.yes)
-
-        if arguments.command == "dashboard":
-            from include.commands.dashboard import dashboard
-
-            return dashboard(arguments.aws_port, arguments.dashboard_port, console)
-
-        from include.commands.scheduler import down, up
-
-        if arguments.command == "up":
-            return up(arguments.aws_port, arguments.web_port, arguments.dashboard_port, console)
-        return down(console)
+        return _call(arguments, console)
     except UserError as error:
         Console(stderr=True, highlight=False).print(
             Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True
@@ -62,6 +32,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("Interrupted. Background services keep running; make down stops them.")
         return 130
+
+
+def _call(arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.command == "run":
+        from include.commands.run import run
+
+        return run(_path(arguments.data), arguments.aws_port, console, arguments.accept_checks)
+    if arguments.command == "reprocess":
+        from include.commands.reprocess import reprocess
+
+        data = _path(arguments.data)
+        return reprocess(arguments.dates, data, arguments.aws_port, console, arguments.accept_checks)
+    if arguments.command == "redrive":
+        from include.commands.redrive import redrive
+
+        return redrive(arguments.run_key, arguments.aws_port, console)
+    if arguments.command == "replay":
+        from include.commands.replay import replay
+
+        return replay(arguments.dates, arguments.run_key, arguments.aws_port, console, arguments.yes)
+    if arguments.command == "forget":
+        from include.commands.forget import forget
+
+        return forget(arguments.users, _path(arguments.file), arguments.aws_port, console, arguments.yes)
+    if arguments.command == "dashboard":
+        from include.commands.dashboard import dashboard
+
+        return dashboard(arguments.aws_port, arguments.dashboard_port, console)
+
+    from include.commands.scheduler import down, up
+
+    if arguments.command == "up":
+        return up(arguments.aws_port, arguments.web_port, arguments.dashboard_port, console)
+    return down(console)
+
+
+def _path(given: str | None) -> Path | None:
+    return Path(given) if given else None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("down", help="stop everything that run, up and dashboard started")
     dashboard = commands.add_parser("dashboard", help="start the dashboard on local AWS")
     reprocess = commands.add_parser("reprocess", help="reprocess days with the current catalogs")
-    reprocess.add_argument("dates", metavar="DATES", help="listen days such as 2024-06-25,2024-06-26")
+    reprocess.add_argument("dates", metavar="DATES", help="days such as 2024-06-25,2024-07-01..2024-07-31")
     reprocess.add_argument(
         "data", nargs="?", metavar="DATA", help="folder with corrected songs/ or users/, uploaded first"
     )
@@ -86,15 +94,19 @@ def _parser() -> argparse.ArgumentParser:
     redrive.add_argument(
         "run_key", nargs="?", default="", metavar="RUN", help="run key; without it those that can be given"
     )
+    replay = commands.add_parser("replay", help="put archived files back into the source")
+    replay.add_argument("dates", nargs="?", default="", metavar="DATES", help="listen days, as for reprocess")
+    replay.add_argument("run_key", nargs="?", default="", metavar="RUN", help="run key, instead of days")
     forget = commands.add_parser("forget", help="remove users from every copy, and reprocess their days")
     forget.add_argument("users", nargs="?", default="", metavar="USER", help="user ids such as 123,456")
     forget.add_argument("file", nargs="?", metavar="FILE", help="file with further ids, one per line")
-    forget.add_argument("--yes", action="store_true", help="do not ask")
+    for command in (replay, forget):
+        command.add_argument("--yes", action="store_true", help="do not ask")
     for command in (run, reprocess):
         command.add_argument(
             "--accept-checks", action="store_true", help="accept the data even if checks fail"
         )
-    for command in (run, up, reprocess, redrive, forget, dashboard):
+    for command in (run, up, reprocess, redrive, replay, forget, dashboard):
         command.add_argument("--aws-port", type=_port, default=5555, help="port of local AWS (%(default)s)")
     up.add_argument("--web-port", type=_port, default=8083, help="port of Airflow's UI (%(default)s)")
     for command in (up, dashboard):

@@ -10,6 +10,7 @@ from rich.text import Text
 from include.commands import local_aws
 from include.commands.errors import UserError
 from include.commands.reprocess import reprocess_in_batches
+from include.commands.terminal import ask
 
 
 def forget(users: str, file: Path | None, aws_port: int, console: Console, yes: bool = False) -> int:
@@ -25,7 +26,7 @@ def forget(users: str, file: Path | None, aws_port: int, console: Console, yes: 
     Raises:
         UserError: local AWS is not running, no user is named, or the user does not agree.
     """
-    from include.forget.__main__ import VARIABLES, ask
+    from include.forget.__main__ import VARIABLES
     from include.forget.command import forget as forget_users
     from include.forget.command import read_ids
     from include.forget.erasure import ForgetError, Places

@@ -35,7 +35,8 @@ class NamedDays:
             UnknownDaysError: a single day is not among `known`, or there are only ranges without a day.
         """
         unknown = sorted(self.single - set(known))
-        found = self.single | {day for day in known if any(first <= day <= last for first, last in self.ranges)}
+        within = {day for first, last in self.ranges for day in known if first <= day <= last}
+        found = self.single | within
         if not found:
             unknown = [f"{first}..{last}" for first, last in self.ranges]
         if unknown:

@@ -138,7 +138,10 @@ class TestPrepareReprocessing:
             (f"{DAY},2024-06-01,{NEXT_DAY},2024-06-02", "No listens of 2024-06-01, 2024-06-02 are in"),
             (f"2024-07-01..2024-07-31,{DAY},2024-06-01", "No listens of 2024-06-01 are in"),
             ("2024-07-01..2024-07-31", r"No listens of 2024-07-01\.\.2024-07-31 are in"),
-            (f"{DAY},someday", "reprocess_dates has 'someday', which is not a day in the form YYYY-MM-DD; give"),
+            (
+                f"{DAY},someday",
+                "reprocess_dates has 'someday', which is not a day in the form YYYY-MM-DD; give",
+            ),
             (f"{NEXT_DAY}..{DAY}", rf"which ends before it begins: write {DAY}\.\.{NEXT_DAY}; give"),
         ],
         ids=["without history", "day beside a range", "range without history", "no day", "swapped"],

@@ -549,6 +549,25 @@ class TestRefusals:
 
         assert_unchanged(pipeline, before)
 
+    @pytest.mark.parametrize("runs_before", [1, 2])
+    def test_day_whose_history_lost_objects_keeps_its_kpis(
+        self, pipeline: Pipeline, runs_before: int
+    ) -> None:
+        """Otherwise a late file would replace the day by its own few listens."""
+        for number in range(runs_before):
+            run(pipeline, {DAY: GlueDay({"pop": 2 + number}, new=2 - number)}, f"earlier {number}")
+        for key in pipeline.archived("listens/"):
+            pipeline.s3.delete_object(Bucket=pipeline.config.archive_bucket, Key=key)
+        before = pipeline.items(), pipeline.archived()
+        compute(pipeline, {DAY: GlueDay({"rock": 1}, new=1)}, LATER_RUN, frozen_at=LATER_FROZEN)
+
+        with pytest.raises(
+            ReconciliationError, match=r"counts 1\. .*put archived files back \(docs/recovery"
+        ):
+            store(pipeline, LATER_RUN)
+
+        assert_unchanged(pipeline, before)
+
     def test_total_of_an_incomplete_day_is_not_compared(self, pipeline: Pipeline, wire: Wire) -> None:
         compute(pipeline, {DAY: GlueDay({"pop": 2}, new=2)})
         wire.once("PutItem", answer(400, INVALID))

@@ -169,6 +169,25 @@ def test_forgetting_without_local_aws_says_what_to_do_first(
     assert recorded_services() == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["2024-06-25"], "First: make run AWS_PORT=5999"),
+        (["", "some-run"], "First: make run AWS_PORT=5999"),
+        (["2024-06-25", "some-run"], "and not both"),
+        ([], "DATES must name days. For example: make replay DATES="),
+        (["2024-06-26..2024-06-25"], "write 2024-06-25..2024-06-26. For example: make replay"),
+    ],
+)
+def test_replay_fails_before_anything_starts(
+    arguments: list[str], message: str, local_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", "--aws-port", "5999", "--", *arguments]) == 1
+
+    assert message in capfd.readouterr().err
+    assert recorded_services() == []
+
+
 @pytest.mark.parametrize("port", ["abc", "0", "65536", "-1"])
 def test_value_that_is_not_a_port_is_refused(port: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -292,6 +311,7 @@ main(["run", "/no/such/folder"])
 main(["reprocess", "no day"])
 main(["redrive", "some-run"])
 main(["forget", "u1"])
+main(["replay", "2024-06-25"])
 main(["down"])
 print(sorted({"airflow", "boto3", "moto", "pandas"} & set(sys.modules)))
 """
