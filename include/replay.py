@@ -59,7 +59,7 @@ class Places(NamedTuple):
 
 @dataclass
 class Plan:
-    """What a replay would do.
+    """The work of a replay, for the user's consent.
 
     Attributes:
         copies: archive key by key in the source bucket, for each file that has to be copied.
@@ -231,8 +231,8 @@ def _count(s3: S3Client, dynamodb: DynamoDBClient, places: Places, day: str) -> 
 def _mark_as_updating(s3: S3Client, dynamodb: DynamoDBClient, places: Places, day: str, version: int) -> None:
     """Let any run replace the day's items and its Parquet file, which stand for more than the history has.
 
-    What a run has written since then, from the present history, is left unchanged. The item comes last,
-    because a further call finds by it what is left to do.
+    A newer item or file, which a run has written from the present history meanwhile, is left unchanged. The
+    item comes last, because a further call recognizes the day by it.
     """
     copy = _head(s3, places.archive, kpis_key(day))
     if copy and copy["Metadata"].get("version") == str(version):

@@ -106,6 +106,7 @@ def history_of_first_day(resources: Resources) -> list[str]:
     return list(read_objects(resources, resources.archive_bucket, f"listens/listen_date={data.FIRST_DAY}/"))
 
 
+@pytest.mark.scenarios(64)
 def test_lost_history_comes_back_by_replaying_the_archived_files(
     recovered: Deployment, make_runner: MakeRunner
 ) -> None:
@@ -230,6 +231,7 @@ class TestArchive:
 
         assert_consistent(resources, recovered.delivered)
 
+    @pytest.mark.scenarios(64)
     def test_deleted_history_object_stops_the_run_until_it_is_back(
         self, recovered: Deployment, make_runner: MakeRunner
     ) -> None:

@@ -559,6 +559,7 @@ class TestRefusals:
         assert_unchanged(pipeline, before)
 
     @pytest.mark.parametrize(("runs_before", "listens"), [(1, 1), (2, 1), (2, 3)])
+    @pytest.mark.scenarios(64)
     def test_day_whose_history_lost_objects_keeps_its_kpis(
         self, pipeline: Pipeline, runs_before: int, listens: int
     ) -> None:
