@@ -12,15 +12,24 @@ from rich.console import Console
 from rich.text import Text
 
 from include.commands.command_settings import refuse_what_has_no_effect
+from include.commands.dashboard import dashboard
+from include.commands.environment import read_port
 from include.commands.errors import UserError
+from include.commands.forget import forget
+from include.commands.local_aws import LocalAws
+from include.commands.redrive import redrive
+from include.commands.replay import replay
+from include.commands.reprocess import reprocess
+from include.commands.run import run
+from include.commands.scheduler import down, up
 from include.commands.terminal import open_console
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, or 1 with a message that gives the remedy."""
-    arguments = _parser().parse_args(argv)
     console = open_console()
     try:
+        arguments = _parser().parse_args(argv)
         if arguments.command != "down":
             refuse_what_has_no_effect(arguments.command, os.environ)
         return _call(arguments, console)
@@ -35,41 +44,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _call(arguments: argparse.Namespace, console: Console) -> int:
-    if arguments.command == "run":
-        from include.commands.run import run
-
-        return run(_path(arguments.data), arguments.aws_port, console, arguments.accept_checks)
-    if arguments.command == "reprocess":
-        from include.commands.reprocess import reprocess
-
-        data = _path(arguments.data)
-        return reprocess(arguments.dates, data, arguments.aws_port, console, arguments.accept_checks)
-    if arguments.command == "redrive":
-        from include.commands.redrive import redrive
-
-        return redrive(arguments.run_key, arguments.aws_port, console)
-    if arguments.command == "replay":
-        from include.commands.replay import replay
-
-        return replay(arguments.dates, arguments.run_key, arguments.aws_port, console, arguments.yes)
-    if arguments.command == "forget":
-        from include.commands.forget import forget
-
-        return forget(arguments.users, _path(arguments.file), arguments.aws_port, console, arguments.yes)
-    if arguments.command == "dashboard":
-        from include.commands.dashboard import dashboard
-
-        return dashboard(arguments.aws_port, arguments.dashboard_port, console)
-
-    from include.commands.scheduler import down, up
-
+    if arguments.command == "down":
+        return down(console)
+    aws = LocalAws(arguments.aws_port, console)
     if arguments.command == "up":
-        return up(arguments.aws_port, arguments.web_port, arguments.dashboard_port, console)
-    return down(console)
-
-
-def _path(given: str | None) -> Path | None:
-    return Path(given) if given else None
+        return up(aws, arguments.web_port, arguments.dashboard_port)
+    if arguments.command == "dashboard":
+        return dashboard(aws, arguments.dashboard_port)
+    if arguments.command == "run":
+        return run(_path(arguments.data), aws, arguments.accept_checks)
+    if arguments.command == "reprocess":
+        return reprocess(arguments.dates, _path(arguments.data), aws, arguments.accept_checks)
+    if arguments.command == "redrive":
+        return redrive(arguments.run_key, aws)
+    if arguments.command == "replay":
+        return replay(arguments.dates, arguments.run_key, aws, arguments.yes)
+    return forget(arguments.users, _path(arguments.file), aws, arguments.yes)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,19 +97,19 @@ def _parser() -> argparse.ArgumentParser:
             "--accept-checks", action="store_true", help="accept the data even if checks fail"
         )
     for command in (run, up, reprocess, redrive, replay, forget, dashboard):
-        command.add_argument("--aws-port", type=_port, default=5555, help="port of local AWS (%(default)s)")
-    up.add_argument("--web-port", type=_port, default=8083, help="port of Airflow's UI (%(default)s)")
+        command.add_argument(
+            "--aws-port", type=read_port, default=5555, help="port of local AWS (%(default)s)"
+        )
+    up.add_argument("--web-port", type=read_port, default=8083, help="port of Airflow's UI (%(default)s)")
     for command in (up, dashboard):
         command.add_argument(
-            "--dashboard-port", type=_port, default=8501, help="port of the dashboard (%(default)s)"
+            "--dashboard-port", type=read_port, default=8501, help="port of the dashboard (%(default)s)"
         )
     return parser
 
 
-def _port(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: a number from 1 to 65535")
-    return int(text)
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
 if __name__ == "__main__":

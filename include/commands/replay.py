@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.text import Text
 
 from helpers.contract.wording import counted
-from include.commands import local_aws
 from include.commands.errors import UserError
+from include.commands.local_aws import LocalAws
 from include.commands.reprocess import named_days
 from include.commands.terminal import ask
 
 
-def replay(dates: str, run_key: str, aws_port: int, console: Console, yes: bool = False) -> int:
+def replay(dates: str, run_key: str, aws: LocalAws, yes: bool = False) -> int:
     """Put the archived files of listen days, or of a run, back into the source; return the exit status.
 
     Args:
         dates: listen days such as `2024-06-25,2024-07-01..2024-07-31`.
         run_key: a run, instead of days.
-        aws_port: port of local AWS, which must be running.
-        console: prints the progress.
+        aws: local AWS, which must be running.
         yes: whether to copy without asking.
 
     Raises:
@@ -28,8 +26,8 @@ def replay(dates: str, run_key: str, aws_port: int, console: Console, yes: bool 
     if dates and run_key:
         raise UserError("Name the days, DATES=2024-06-25, or a run, RUN=run_key, and not both.")
     chosen = run_key or named_days(dates, "make replay")
-    local_aws.require_running(aws_port)
-    resources, _ = local_aws.connect(aws_port, "replay", console)
+    aws.require_running()
+    aws.connect("replay")
 
     import boto3
 
@@ -40,13 +38,15 @@ def replay(dates: str, run_key: str, aws_port: int, console: Console, yes: bool 
         files = put_back(
             boto3.client("s3"),
             boto3.client("dynamodb"),
-            Places(*(resources[name] for name in VARIABLES)),
+            Places(*(aws.resources[name] for name in VARIABLES)),
             chosen,
             lambda question: yes or ask(question),
-            lambda line: console.print(Text(line), soft_wrap=True),
+            lambda line: aws.console.print(Text(line), soft_wrap=True),
         )
     except ReplayError as error:
         raise UserError(str(error).replace("--yes answers it", "YES=yes answers it")) from error
-    command = f"make run{local_aws.make_options(aws_port)}"
-    console.print(Text(f"{command} takes {counted(files, 'file')} and adds no sample data."), soft_wrap=True)
+    command = f"make run{aws.make_options}"
+    aws.console.print(
+        Text(f"{command} takes {counted(files, 'file')} and adds no sample data."), soft_wrap=True
+    )
     return 0

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from helpers.contract.days import DaysError, NamedDays, UnknownDaysError, parse_days, shortened_days
 from helpers.contract.wording import counted
-from include.commands import delivery, local_aws
+from include.commands import delivery
 from include.commands.errors import UserError
+from include.commands.local_aws import LocalAws
 from include.commands.run import run_dag
 from include.commands.scheduler import refuse_settings_of_running_airflow
 
@@ -19,16 +19,13 @@ from include.commands.scheduler import refuse_settings_of_running_airflow
 MAX_DAYS_PER_RUN = 31
 
 
-def reprocess(
-    dates: str, data: Path | None, aws_port: int, console: Console, accept_checks: bool = False
-) -> int:
+def reprocess(dates: str, data: Path | None, aws: LocalAws, accept_checks: bool = False) -> int:
     """Run the DAG for the days, in batches if they are many, and print reports and KPIs.
 
     Args:
         dates: listen days such as `2024-06-25,2024-07-01..2024-07-31`.
         data: folder with `songs/` or `users/` or both, which is uploaded first.
-        aws_port: port of local AWS, which must be running.
-        console: prints the progress.
+        aws: local AWS, which must be running.
         accept_checks: whether the data is accepted even if checks fail.
 
     Returns:
@@ -39,38 +36,32 @@ def reprocess(
     """
     named = named_days(dates, "make reprocess")
     catalogs = delivery.read_catalogs(data) if data else None
-    local_aws.require_running(aws_port)
-    refuse_settings_of_running_airflow(aws_port)
-    resources, _ = local_aws.connect(aws_port, "reprocess", console)
-    days = _days_with_listens(named, resources["ARCHIVE_BUCKET_NAME"], aws_port)
+    aws.require_running()
+    refuse_settings_of_running_airflow(aws.port)
+    aws.connect("reprocess")
+    days = _days_with_listens(named, aws)
     if catalogs:
-        delivery.deliver(catalogs, resources["SOURCE_BUCKET_NAME"], console)
+        delivery.deliver(catalogs, aws.resources["SOURCE_BUCKET_NAME"], aws.console)
         if (catalogs.root / delivery.STREAMS).exists():
-            console.print(Text("Its streams/ was not uploaded: days are reprocessed without new files."))
-        delivery.show_other_files(catalogs, resources["SOURCE_BUCKET_NAME"], console)
-    return reprocess_in_batches(days, aws_port, resources, console, accept_checks)
+            aws.console.print(Text("Its streams/ was not uploaded: days are reprocessed without new files."))
+        delivery.show_other_files(catalogs, aws.resources["SOURCE_BUCKET_NAME"], aws.console)
+    return reprocess_in_batches(days, aws, accept_checks)
 
 
-def reprocess_in_batches(
-    days: Sequence[str],
-    aws_port: int,
-    resources: Mapping[str, str],
-    console: Console,
-    accept_checks: bool = False,
-) -> int:
+def reprocess_in_batches(days: Sequence[str], aws: LocalAws, accept_checks: bool = False) -> int:
     """Run the DAG for up to `MAX_DAYS_PER_RUN` of the days at a time, in order; return the exit status."""
     batches = [days[start : start + MAX_DAYS_PER_RUN] for start in range(0, len(days), MAX_DAYS_PER_RUN)]
     for number, batch in enumerate(batches, 1):
         if len(batches) > 1:
             within = f"{batch[0]} to {batch[-1]}, {counted(len(batch), 'day')}"
-            console.print(Text(f"\nRun {number} of {len(batches)}: {within}", style="bold"))
+            aws.console.print(Text(f"\nRun {number} of {len(batches)}: {within}", style="bold"))
         conf = {"reprocess_dates": ",".join(batch), "accept_checks": accept_checks}
-        status = run_dag(conf, aws_port, resources, console, is_last=number == len(batches))
+        status = run_dag(conf, aws, is_last=number == len(batches))
         if status:
             if len(batches) > 1:
                 left = shortened_days(days[MAX_DAYS_PER_RUN * (number - 1) :])
-                command = f"make reprocess DATES={left}{local_aws.make_options(aws_port)}"
-                console.print(Text(f"For the days that are left: {command}"), soft_wrap=True)
+                command = f"make reprocess DATES={left}{aws.make_options}"
+                aws.console.print(Text(f"For the days that are left: {command}"), soft_wrap=True)
             return status
     return 0
 
@@ -90,16 +81,16 @@ def named_days(dates: str, command: str) -> NamedDays:
         raise UserError(f"DATES {error}. {example}") from error
 
 
-def _days_with_listens(named: NamedDays, archive_bucket: str, aws_port: int) -> list[str]:
+def _days_with_listens(named: NamedDays, aws: LocalAws) -> list[str]:
     import boto3
 
     from helpers.aws.history import list_days
 
-    known = list_days(boto3.client("s3"), archive_bucket)
+    known = list_days(boto3.client("s3"), aws.resources["ARCHIVE_BUCKET_NAME"])
     if not known:
         raise UserError(
             "No run has accepted a listen yet, so there is nothing to reprocess. "
-            f"First: make run{local_aws.make_options(aws_port)}"
+            f"First: make run{aws.make_options}"
         )
     try:
         return named.among(known)

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from include.commands import reprocess
+from include.commands.local_aws import LocalAws
 from include.commands.reprocess import reprocess_in_batches
 
 YEAR = [(date(2024, 1, 1) + timedelta(days=n)).isoformat() for n in range(366)]
@@ -30,7 +31,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_many_days_are_runs_one_after_another(
     runs: list[dict[str, Any]], console: Console, number: int, sizes: list[int]
 ) -> None:
-    assert reprocess_in_batches(YEAR[:number], 5555, {}, console, accept_checks=True) == 0
+    assert reprocess_in_batches(YEAR[:number], LocalAws(5555, console), accept_checks=True) == 0
 
     batches = [run["reprocess_dates"].split(",") for run in runs]
     assert [len(batch) for batch in batches] == sizes
@@ -44,7 +45,7 @@ def test_run_that_fails_is_the_last_and_names_the_days_that_are_left(
 ) -> None:
     without_one = [day for day in YEAR if day != "2024-08-15"]
 
-    assert reprocess_in_batches(without_one, 5600, {}, console) == 1
+    assert reprocess_in_batches(without_one, LocalAws(5600, console)) == 1
 
     assert len(runs) == 4
     printed = console.file.getvalue()  # type: ignore[attr-defined]
