@@ -8,7 +8,8 @@ from rich.text import Text
 
 from include.commands.errors import UserError
 from include.commands.local_aws import LocalAws
-from include.commands.run import run_dag
+from include.commands.reprocess import reprocess_in_batches
+from include.commands.terminal import ask
 
 
 def forget(users: str, file: Path | None, aws: LocalAws, yes: bool = False) -> int:
@@ -23,7 +24,7 @@ def forget(users: str, file: Path | None, aws: LocalAws, yes: bool = False) -> i
     Raises:
         UserError: local AWS is not running, no user is named, or the user does not agree.
     """
-    from include.forget.__main__ import VARIABLES, ask
+    from include.forget.__main__ import VARIABLES
     from include.forget.command import forget as forget_users
     from include.forget.command import read_ids
     from include.forget.erasure import ForgetError, Places
@@ -47,4 +48,4 @@ def forget(users: str, file: Path | None, aws: LocalAws, yes: bool = False) -> i
     if not days:
         return 0
     aws.console.print(Text(f"Reprocessing {', '.join(days)}, whose KPIs still count them"), soft_wrap=True)
-    return run_dag({"reprocess_dates": ",".join(days), "accept_checks": False}, aws)
+    return reprocess_in_batches(days, aws)

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,31 +62,35 @@ def run(data: Path | None, aws: LocalAws, accept_checks: bool = False) -> int:
     return run_dag({"accept_checks": accept_checks}, aws)
 
 
-def run_dag(conf: Mapping[str, Any], aws: LocalAws) -> int:
+def run_dag(conf: Mapping[str, Any], aws: LocalAws, is_last: bool = True) -> int:
     """Run the DAG to its end with these parameters and print report and KPIs; return the exit status.
 
     If `make up` runs on the same local AWS, its Airflow runs the DAG: a second one could write the same days.
+
+    Args:
+        conf: the run's parameters, as in the trigger form of the UI.
+        aws: local AWS, with its resources.
+        is_last: whether the command ends with this run, so that its next steps are shown if it succeeds.
     """
     bucket, console = aws.resources["SOURCE_BUCKET_NAME"], aws.console
     log = LOGS_DIR / f"run-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.log"
-    with tempfile.TemporaryDirectory(dir=LOCAL_DIR, prefix="airflow-run-") as home:
-        if airflow := airflow_on(aws.port):
-            outcome, log_of_run = _run_under_scheduler(airflow, conf, aws)
-        else:
-            console.print(Text(f"Airflow runs the DAG; its log is {log}"), soft_wrap=True)
-            replace_environment(
-                airflow_environment(os.environ, aws.port, aws.resources, Path(home))
-                # The shell's values may be meant for a scheduler.
-                | {"SENSOR_TIMEOUT_MINUTES": "0", "PIPELINE_SCHEDULE": ""}
-            )
-            with output_to(log):
-                require_valid()
-            outcome, log_of_run = _run_with_progress(conf, log, console), str(log)
-        # Airflow's logging is set up by now, so the AWS clients' messages go to the log as well.
+    if airflow := airflow_on(aws.port):
+        outcome, log_of_run = _run_under_scheduler(airflow, conf, aws)
+    else:
+        console.print(Text(f"Airflow runs the DAG; its log is {log}"), soft_wrap=True)
+        replace_environment(
+            airflow_environment(os.environ, aws.port, aws.resources, Path(_airflow_home().name))
+            # The shell's values may be meant for a scheduler.
+            | {"SENSOR_TIMEOUT_MINUTES": "0", "PIPELINE_SCHEDULE": ""}
+        )
         with output_to(log):
-            report = _show_results(outcome, aws)
-            waiting, ignored = delivery.waiting_line(bucket), delivery.ignored_line(bucket)
-            day = _day_to_look_at(report, aws)
+            require_valid()
+        outcome, log_of_run = _run_with_progress(conf, log, console), str(log)
+    # Airflow's logging is set up by now, so the AWS clients' messages go to the log as well.
+    with output_to(log):
+        report = _show_results(outcome, aws)
+        waiting, ignored = delivery.waiting_line(bucket), delivery.ignored_line(bucket)
+        day = _day_to_look_at(report, aws)
     if outcome.state == "failed" or (outcome.state == "success" and report is None):
         console.print()
         for line in failure_lines(outcome, report):
@@ -108,8 +112,18 @@ def run_dag(conf: Mapping[str, Any], aws: LocalAws) -> int:
     else:
         console.print(Text(f"\nThe run {outcome.run_id} ended well.", style="green"))
     _show_quarantine(report, aws)
-    console.print(Text(f"\n{next_steps(aws, day)}"), soft_wrap=True)
+    if is_last:
+        console.print(Text(f"\n{next_steps(aws, day)}"), soft_wrap=True)
     return 0
+
+
+@cache
+def _airflow_home() -> tempfile.TemporaryDirectory[str]:
+    """Return this process's Airflow home, which exists until the process ends.
+
+    Airflow reads its settings when it is imported, so all runs of the process have the same home.
+    """
+    return tempfile.TemporaryDirectory(dir=LOCAL_DIR, prefix="airflow-run-")
 
 
 def _run_with_progress(conf: Mapping[str, Any], log: Path, console: Console) -> Outcome:

@@ -138,11 +138,12 @@ def test_up_leaves_the_dashboard_running(local_dir: Path, tmp_path: Path, consol
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["", ""], "DATES must name the days"),
-        ([" , "], "DATES must name the days"),
+        (["", ""], "DATES must name days"),
+        ([" , "], "DATES must name days"),
         (["2024-06-25,yesterday"], "DATES has 'yesterday'"),
         (["2024-02-30"], "DATES has '2024-02-30'"),
         (["20240625"], "DATES has '20240625'"),
+        (["2024-06-30..2024-06-01"], "before it begins: write 2024-06-01..2024-06-30. For example: make rep"),
         (["2024-06-25", "/no/such/folder"], "DATA=/no/such/folder is not a folder"),
         (["2024-06-25"], "Local AWS is not running on port 5999, so there is no data"),
     ],
@@ -172,6 +173,25 @@ def test_forgetting_without_local_aws_says_what_to_do_first(
     assert main(["forget", "--aws-port", "5999", "--", "u1"]) == 1
 
     assert "First: make run AWS_PORT=5999" in capfd.readouterr().err
+    assert recorded_services() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["2024-06-25"], "First: make run AWS_PORT=5999"),
+        (["", "some-run"], "First: make run AWS_PORT=5999"),
+        (["2024-06-25", "some-run"], "and not both"),
+        ([], "DATES must name days. For example: make replay DATES="),
+        (["2024-06-26..2024-06-25"], "write 2024-06-25..2024-06-26. For example: make replay"),
+    ],
+)
+def test_replay_fails_before_anything_starts(
+    arguments: list[str], message: str, local_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", "--aws-port", "5999", "--", *arguments]) == 1
+
+    assert message in capfd.readouterr().err
     assert recorded_services() == []
 
 
@@ -297,6 +317,7 @@ main(["run", "/no/such/folder"])
 main(["reprocess", "no day"])
 main(["redrive", "some-run"])
 main(["forget", "u1"])
+main(["replay", "2024-06-25"])
 main(["down"])
 print(sorted({"airflow", "boto3", "moto", "pandas"} & set(sys.modules)))
 """

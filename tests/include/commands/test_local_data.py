@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -148,6 +149,23 @@ def test_reprocess_of_a_day_without_listens_uploads_nothing(
     assert "There are no listens of 2024-06-26, so there is nothing to reprocess." in done.stderr
     assert "Listens are of 2024-06-25 to 2024-06-27." in done.stderr
     assert local.source() == {}
+
+
+def test_replay_asks_first_puts_back_and_says_how_to_go_on(local: Commands) -> None:
+    file = {"key": "streams/a.csv", "version_id": "1", "etag": "e", "disposition": "archive"}
+    report = {"run_key": RUN_KEY, "frozen_at": "2024-06-26", "totals": {"archived": 1}}
+    report |= {"days": {"2024-06-25": {}}, "files": [file | {"destination": "streams/2024-06-26/a__1.csv"}]}
+    local.put("ARCHIVE", f"runs/{RUN_KEY}/report.json", json.dumps(report))
+    local.put("ARCHIVE", "streams/2024-06-26/a__1.csv", "user_id,track_id,listen_time\n")
+
+    refused = local.call("replay", "2024-06-01..2024-06-30")
+    assert f"{RUN_KEY}: 1 archived file" in refused.stdout
+    assert "the answer was not yes. YES=yes answers it." in refused.stderr
+    assert local.source() == {}
+
+    done = local.call("replay", "--yes", "", RUN_KEY)
+    assert f"make run AWS_PORT={local.port} takes 1 file and adds no sample data." in done.stdout
+    assert local.source() == {"streams/replayed/a__1.csv": "user_id,track_id,listen_time\n"}
 
 
 def test_forgetting_asks_first_and_names_what_was_wrong(local: Commands) -> None:
