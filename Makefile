@@ -4,7 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3 python; do \
 	"$$python" -c '$(IS_SUPPORTED)' 2>/dev/null && echo "$$python" && break; done)
 # Airflow 2, which the image has, or 3. An AIRFLOW of the shell may mean something else, so it is ignored.
 AIRFLOW = 2
-TAKE_AIRFLOW = help run reprocess redrive forget up dashboard down doctor
+TAKE_AIRFLOW = help run reprocess redrive replay forget up dashboard down doctor
 AWS_PORT ?= 5555
 WEB_PORT ?= 8083
 DASHBOARD_PORT ?= 8501
@@ -54,24 +54,27 @@ SEED ?= 1
 # Each process has its own local AWS, Airflow and Spark. More processes would cost memory and save little time.
 IN_PARALLEL = -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help run reprocess redrive forget up dashboard down doctor sql smoke test test-faults test-browser test-s3a \
+.PHONY: help run reprocess redrive replay forget up dashboard down doctor sql smoke test test-faults test-browser test-s3a \
 	test-airflow3 test-containers bench lint fix lock clean
 
 help: ## List the commands
 	@echo 'make COMMAND, where COMMAND is:'
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
-	@echo 'run, reprocess, redrive, forget, up, dashboard and doctor take AIRFLOW=3: Airflow 3 in place of Airflow 2'
+	@echo 'run, reprocess, redrive, replay, forget, up, dashboard and doctor take AIRFLOW=3: Airflow 3 in place of Airflow 2'
 	@echo 'Ports of local AWS, of the UI and of the dashboard:' \
 		'AWS_PORT=$(AWS_PORT) WEB_PORT=$(WEB_PORT) DASHBOARD_PORT=$(DASHBOARD_PORT)'
 
 run: $(INSTALLED) ## Run the pipeline once on sample data, or on your own: make run DATA=folder
 	@$(COMMAND) run --aws-port '$(AWS_PORT)' $(if $(ACCEPT_CHECKS),--accept-checks) -- "$$DATA"
 
-reprocess: $(INSTALLED) ## Reprocess days with the current catalogs: make reprocess DATES=2024-06-25,2024-06-26 [DATA=folder]
+reprocess: $(INSTALLED) ## Reprocess days with the current catalogs: make reprocess DATES=2024-06-25,2024-07-01..2024-07-31 [DATA=folder]
 	@$(COMMAND) reprocess --aws-port '$(AWS_PORT)' $(if $(ACCEPT_CHECKS),--accept-checks) -- "$$DATES" "$$DATA"
 
 redrive: $(INSTALLED) ## Fetch a run's quarantined data, then redeliver the corrected files: make redrive [RUN=run_key]
 	@$(COMMAND) redrive --aws-port '$(AWS_PORT)' -- "$$RUN"
+
+replay: $(INSTALLED) ## Put archived files back, by listen days or run: make replay DATES=2024-06-01..2024-06-30 [RUN=run_key] [YES=yes]
+	@$(COMMAND) replay --aws-port '$(AWS_PORT)' $(if $(YES),--yes) -- "$$DATES" "$$RUN"
 
 forget: $(INSTALLED) ## Remove users from every copy, and reprocess their days: make forget USER=id,id [FILE=ids.txt] [YES=yes]
 	@$(COMMAND) forget --aws-port '$(AWS_PORT)' $(if $(YES),--yes) -- "$$USERS_TO_FORGET" "$$FILE"
@@ -98,12 +101,12 @@ sql: $(INSTALLED) ## Ask the archive by SQL, with DuckDB: make sql [QUERY='SELEC
 smoke: $(INSTALLED) ## Prove on your AWS account what local AWS cannot; asks first, removes everything [REMOVE=suffix]
 	@.venv/bin/python -m include.smoke $(if $(REMOVE),--remove "$$REMOVE")
 
-test: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Run the tests, without the slow ones and those in a browser
+test: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Run the tests, without slow ones such as the scenarios of whole runs, and those in a browser
 	@echo 'Running the tests'
 	@.venv/bin/python -m pytest -m 'not slow' $(IN_PARALLEL)
 	@.venv-dashboard/bin/python -m pytest tests/dashboard
 
-test-faults: $(INSTALLED) ## Inject every failure at every AWS call; ends with a table [SEED=number]
+test-faults: $(INSTALLED) ## Run every scenario, and inject every failure at every AWS call; ends with a table [SEED=number]
 	@echo 'Running the fault tests; this takes 20 to 30 minutes'
 	@.venv/bin/python -m pytest -m scenarios $(IN_PARALLEL) --all-scenarios --hypothesis-seed='$(SEED)' --durations=10
 
@@ -117,7 +120,7 @@ test-s3a: $(INSTALLED) $(S3A_JARS) ## Test the Glue script on Hadoop's S3A, as o
 
 test-airflow3: $(AIRFLOW3_INSTALLED) ## Test the DAG, its helpers, whole runs and the commands on Airflow 3
 	@echo 'Running the tests on Airflow 3'
-	@.venv-airflow3/bin/python -m pytest -m 'not slow' .astro tests/dags tests/plugins \
+	@.venv-airflow3/bin/python -m pytest -m 'not slow or scenarios' .astro tests/dags tests/plugins \
 		tests/e2e/test_dag_runs.py tests/e2e/test_dag_runs_that_fail.py tests/e2e/test_deployments.py \
 		tests/include/commands/test_airflow_version.py tests/include/commands/test_commands.py \
 		tests/include/commands/test_pipeline_run.py tests/include/commands/test_scheduled_run.py

@@ -10,8 +10,9 @@ per genre with AWS Glue (PySpark), stores them in DynamoDB, archives the files a
       → move_files_to_intermediate_bucket → trigger_glue_job → store_kpis_in_dynamodb
       → archive_streams_data → delete_files_from_intermediate_bucket
 
-With the parameter `reprocess_dates`, `choose_input → prepare_reprocessing → trigger_glue_job → …` reprocesses
-those days from the history with the current catalogs, e.g. after a catalog was corrected.
+With the parameter `reprocess_dates`, such as `2024-06-25` or `2024-06-01..2024-06-30`, `choose_input →
+prepare_reprocessing → trigger_glue_job → …` reprocesses those days from the history with the current
+catalogs, e.g. after a catalog was corrected.
 
 **Reads** `streams/`, `songs/`, `users/` of SOURCE_BUCKET_NAME. **Writes** the table KPI_TABLE_NAME, and the
 history, the archive, the quarantine and the run report in ARCHIVE_BUCKET_NAME. All settings are environment
@@ -58,6 +59,7 @@ from airflow.providers.common.compat.sdk import Asset, Label, Param, TaskGroup, 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from helpers.archive_streams_data import ArchiveStreamsDataOperator
+from helpers.contract.days import DAYS_PATTERN
 from helpers.contract.keys import input_prefix, output_prefix, run_key_of
 from helpers.contract.settings import (
     AWS_CONN_ID,
@@ -193,10 +195,13 @@ def delete_files_from_intermediate_bucket(stored: StoredKpis) -> int:
         "reprocess_dates": Param(
             None,
             type=["null", "string"],
+            pattern=DAYS_PATTERN,
             title="Days to reprocess",
             description_md="Leave it empty to process **new files**. Or name listen days (UTC) that have "
-            "listens, such as `2024-06-25,2024-06-26`: they are **reprocessed** from the history with the "
-            "current catalogs of the source bucket, for example after a catalog was corrected.",
+            "listens, such as `2024-06-25,2024-06-26`, or ranges, such as `2024-06-01..2024-06-30`: they "
+            "are **reprocessed** from the history with the current catalogs of the source bucket, for "
+            "example after a catalog was corrected. One run takes all of them. For more than a month, "
+            "trigger a run for each month: they wait for each other, and a failure concerns one month.",
         ),
         "accept_checks": Param(
             False,

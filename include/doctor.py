@@ -18,7 +18,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from include.aws_checks import Doctor
 from include.commands.command_settings import is_schedule
-from include.commands.environment import DAGS_DIR, ROOT, aws_environment, endpoint_url
+from include.commands.environment import DAGS_DIR, ROOT, aws_environment, endpoint_url, read_port
+from include.commands.errors import UserError
 from include.findings import Finding, Findings, fine, unreachable, wrong
 
 DOTENV = ROOT / ".env"
@@ -118,8 +119,12 @@ def _check_schedule(schedule: str) -> Finding:
 def main(arguments: list[str] | None = None) -> int:
     """Print the findings; return 1 if anything is wrong."""
     parser = argparse.ArgumentParser(prog="python -m include.doctor", description=__doc__.partition("\n")[0])
-    parser.add_argument("--aws-port", type=int, default=5555, help="port of local AWS (%(default)s)")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--aws-port", type=read_port, default=5555, help="port of local AWS (%(default)s)")
+    try:
+        options = parser.parse_args(arguments)
+    except UserError as error:
+        print(error)
+        return 1
     try:
         print(f"Settings are those of {read_settings(options.aws_port)}.")
     except (BotoCoreError, ClientError):

@@ -17,6 +17,7 @@ import re
 import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum, auto
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from botocore.exceptions import ClientError
 
 from helpers.contract.keys import QUARANTINE_PREFIX, rejected_rows_reasons_key
 from helpers.contract.names import is_csv, split_suffix
-from helpers.contract.rejections import rejections
+from helpers.contract.rejections import list_rejections, why_rejected
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -74,13 +75,13 @@ class Quarantined:
         name: its path below the run's quarantine, and below the folder that it is fetched into.
         target_key: the object of its correction in the source bucket. It is named after run and file, not
             after the content, so a second correction replaces a first one that no run has taken yet.
-        reason: why it is in quarantine.
+        reasons: why it is in quarantine, by line.
     """
 
     key: str
     name: str
     target_key: str
-    reason: str
+    reasons: list[str]
 
 
 def list_runs(s3: S3Client, archive_bucket: str) -> dict[str, tuple[int, int]]:
@@ -117,8 +118,8 @@ def list_quarantined(s3: S3Client, archive_bucket: str, run_key: str) -> list[Qu
             name = key.removeprefix(prefix)
             # Without this, a correction that is rejected again would get a longer name each time.
             target_key = f"streams/redriven/{run_key}/{re.sub('^redriven/[^/]+/', '', name)}"
-            reason = _reason(s3, archive_bucket, key, present) or rows
-            found.append(Quarantined(key, name, target_key, reason))
+            reason = _reason(s3, archive_bucket, key, present)
+            found.append(Quarantined(key, name, target_key, [reason] if reason else rows))
     return found
 
 
@@ -143,7 +144,7 @@ def redrive(
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             s3.download_file(archive_bucket, item.key, str(path))
-            yield _outcome(item, Action.FETCHED, item.reason)
+            yield _outcome(item, Action.FETCHED, *item.reasons)
     expected = {folder / local_name(item.name) for item in quarantined}
     for path in sorted(folder.rglob("*")):
         if is_csv(path.name) and path not in expected:
@@ -168,7 +169,7 @@ def _put_back_if_corrected(
 ) -> Outcome:
     digest = _sha256(path.open("rb"))
     if digest == _sha256(s3.get_object(Bucket=archive_bucket, Key=item.key)["Body"]):
-        return _outcome(item, Action.LEFT, f"left in quarantine: not corrected yet ({item.reason})")
+        return _outcome(item, Action.LEFT, "left in quarantine: not corrected yet", *item.reasons)
     note_key = f"{item.key}{REDRIVEN_SUFFIX}"
     noted = _read_json(s3, archive_bucket, note_key).get("sha256")
     # The source has precedence: a call that stops between the two writes leaves an older note or none.
@@ -182,7 +183,30 @@ def _put_back_if_corrected(
     target = f"s3://{source_bucket}/{item.target_key}"
     if last == digest:
         return _outcome(item, Action.PUT_BACK_BEFORE, f"was put back before as {target}")
+    if still := _why_rejected_again(path):
+        return _outcome(item, Action.PUT_BACK, f"put back as {target}, but a run will reject:", still)
     return _outcome(item, Action.PUT_BACK, f"put back as {target}")
+
+
+def _why_rejected_again(path: Path) -> str:
+    """Return why the corrected file, or rows of it, will be rejected by a run; empty if all is valid."""
+    # Only here, because pandas takes a second to import.
+    from helpers.extract_and_combine_streams import COMBINED_SCHEMA, combine_file
+    from helpers.ingest.parquet_sink import ParquetSink
+    from helpers.ingest.row_rules import VALID_SCHEMA
+    from helpers.validate_csv_files import AHEAD, REJECTED_SCHEMA, split_records
+
+    with (
+        path.open("rb") as stream,
+        ParquetSink(COMBINED_SCHEMA) as combined,
+        ParquetSink(VALID_SCHEMA) as valid,
+        ParquetSink(REJECTED_SCHEMA) as rejected,
+    ):
+        outcome = combine_file(stream, 0, combined)
+        combined.close()
+        latest = datetime.now(UTC) + AHEAD
+        (outcome,) = split_records(combined.path, [outcome], 1, latest, valid, rejected)
+    return why_rejected(outcome)
 
 
 def _last_put_back(s3: S3Client, source_bucket: str, key: str) -> str | None:
@@ -207,11 +231,11 @@ def _reason(s3: S3Client, bucket: str, key: str, keys: Collection[str]) -> str |
     return None
 
 
-def _why_rows(s3: S3Client, bucket: str, run_key: str) -> str:
-    """Return why the run rejected rows of files that it took; the column `reason` explains each row."""
+def _why_rows(s3: S3Client, bucket: str, run_key: str) -> list[str]:
+    """Return, by line, why the run rejected rows of files that it took; a column explains each row."""
     reasons = _read_json(s3, bucket, rejected_rows_reasons_key(run_key))
     examples = reasons.get("examples", {})
-    why = rejections(
+    why = list_rejections(
         (
             key,
             {
@@ -224,7 +248,7 @@ def _why_rows(s3: S3Client, bucket: str, run_key: str) -> str:
         )
         for key, by_reason in reasons.get("files", {}).items()
     )
-    return f"rejected rows: {why}" if why else "rejected rows; the column reason says why"
+    return ["rejected rows:", *why] if why else ["rejected rows; the column reason says why"]
 
 
 def _read_json(s3: S3Client, bucket: str, key: str) -> dict[str, Any]:
@@ -245,8 +269,8 @@ def _sha256(stream: IO[bytes] | StreamingBody) -> str:
     return digest.hexdigest()
 
 
-def _outcome(item: Quarantined, action: Action, text: str) -> Outcome:
-    return Outcome(action, _printable(f"{item.name}: {text}"))
+def _outcome(item: Quarantined, action: Action, text: str, *further_lines: str) -> Outcome:
+    return Outcome(action, "\n  ".join(map(_printable, [f"{item.name}: {text}", *further_lines])))
 
 
 def _printable(text: str) -> str:

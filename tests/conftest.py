@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from local_aws_support import REPOSITORY, running_server
+from local_aws_support import REPOSITORY, RUNNING_LOCAL_AWS, running_server
 from tests.scenarios import Scenarios
 
 # Airflow reads its settings once, on import. It must find a home of the tests and nothing of the developer's.
@@ -34,6 +34,13 @@ def pytest_configure(config: pytest.Config) -> None:
     is_worker = hasattr(config, "workerinput")
     if config.getoption("all_scenarios") and not is_worker:
         config.pluginmanager.register(_ScenarioTable())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave scenarios of whole runs to `make test-faults`, since each takes seconds to minutes."""
+    for item in items:
+        if item.path.parent.name in ("e2e", "faults") and item.get_closest_marker("scenarios"):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -81,6 +88,9 @@ def scenarios(request: pytest.FixtureRequest) -> Scenarios:
 @pytest.fixture(scope="session")
 def local_aws() -> Iterator[str]:
     """The address of a shared local AWS, started by a user with an AWS account and a PYTHONPATH."""
+    if running := os.environ.get(RUNNING_LOCAL_AWS):
+        yield running
+        return
     with running_server(AWS_ACCESS_KEY_ID="of-the-user", AWS_PROFILE="x", PYTHONPATH=str(REPOSITORY)) as (
         endpoint_url,
         _,

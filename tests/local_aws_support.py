@@ -18,6 +18,8 @@ from botocore.config import Config
 REPOSITORY = Path(__file__).parents[1]
 # The Python of the environment that has moto, even for tests that run in the dashboard's.
 PYTHON = REPOSITORY / ".venv" / "bin" / "python"
+# Variable with the address of a local AWS that tests in a child process share with their parent.
+RUNNING_LOCAL_AWS = "RUNNING_LOCAL_AWS"
 ACTIVE_STATES = ("STARTING", "RUNNING", "STOPPING")
 
 # The start of a script that writes below its --OUTPUT, without the seconds that Spark takes.

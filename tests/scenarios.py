@@ -73,6 +73,7 @@ NAMES = {
     61: "Time that stands for none, or lies in the future",
     62: "Run id of characters that S3 or a command refuses",
     63: "Complete run cleared while new files wait",
+    64: "History loses objects of a day",
 }
 
 

@@ -110,7 +110,7 @@ class StreamsDeniedError(BadInputError):
 
 
 class ReprocessDatesError(BadInputError):
-    """The parameter `reprocess_dates` is not a list of days, or names a day without listens."""
+    """The parameter `reprocess_dates` does not name days, or names a day without listens."""
 
     advice = Advice(
         "the-days-to-reprocess-are-wrong",

@@ -14,7 +14,7 @@ from helpers.contract.records import CombinedPart, FileOutcome, ObjectVersion, P
 from helpers.contract.settings import PipelineConfig
 from helpers.contract.wording import counted
 from helpers.errors import FileRejectedError
-from helpers.ingest.csv_reader import CsvBatch, CsvReader
+from helpers.ingest.csv_reader import BinaryStream, CsvBatch, CsvReader
 from helpers.ingest.parquet_sink import ParquetSink
 from helpers.run.store import RunStore
 
@@ -54,7 +54,7 @@ def extract_and_combine_streams(part: Part, config: PipelineConfig) -> CombinedP
     outcomes: list[FileOutcome] = []
     with ParquetSink(COMBINED_SCHEMA, **_WRITER_OPTIONS) as sink:
         for index in manifest["parts"][number]:
-            outcome = _combine_file(run.s3, config.source_bucket, manifest["streams"][index], index, sink)
+            outcome = _combine_version(run.s3, config.source_bucket, manifest["streams"][index], index, sink)
             outcomes.append(outcome)
             _log_outcome(f"s3://{config.source_bucket}/{manifest['streams'][index]['key']}", outcome)
         sink.upload(run.s3, config.intermediate_bucket, run.part_key("combined", number, "parquet"))
@@ -67,10 +67,55 @@ def extract_and_combine_streams(part: Part, config: PipelineConfig) -> CombinedP
     )
 
 
-def _combine_file(
+def _combine_version(
     s3: S3Client, bucket: str, version: ObjectVersion, index: int, sink: ParquetSink
 ) -> FileOutcome:
-    outcome = FileOutcome(
+    try:
+        body = open_version(s3, bucket, version)
+    except UnreadableObjectError as error:
+        return _outcome(index, "left", f"{error}; the next run takes it")
+    if body is None:
+        return _outcome(index, "left", "changed after it was listed; the next run takes it")
+    try:
+        hashed = HashedBody(body)
+        outcome = combine_file(hashed, index, sink)
+        if outcome["disposition"] == "archive":
+            outcome = outcome | {"sha256": hashed.sha256()}
+    finally:
+        body.close()
+    return outcome
+
+
+def combine_file(stream: BinaryStream, index: int, sink: ParquetSink) -> FileOutcome:
+    """Write a stream file's records to the sink, as rows of `COMBINED_SCHEMA`.
+
+    Args:
+        stream: the file's content.
+        index: number of the file, for the column `file`.
+        sink: takes the records.
+
+    Returns:
+        Disposition `archive` with the number of rows; `quarantine` if the file cannot be used as a whole.
+    """
+    rows = 0
+    try:
+        reader = CsvReader(stream, STREAM_COLUMNS, single_line_columns=STREAM_COLUMNS)
+        for batch in reader:
+            records = combined_records(batch, index)
+            sink.write(records)
+            rows += records.num_rows
+        lines = reader.line_counts
+    except FileRejectedError as error:
+        return _outcome(index, "quarantine", str(error))
+    return _outcome(index, "archive", None) | {
+        "rows": rows,
+        "extra_columns": reader.extra_columns,
+        "lines": lines,
+    }
+
+
+def _outcome(index: int, disposition: str, reason: str | None) -> FileOutcome:
+    return FileOutcome(
         index=index,
         rows=0,
         valid=0,
@@ -78,37 +123,9 @@ def _combine_file(
         rejected_by_reason={},
         extra_columns=[],
         lines=None,
-        disposition="archive",
-        reason=None,
+        disposition=disposition,
+        reason=reason,
     )
-    try:
-        body = open_version(s3, bucket, version)
-    except UnreadableObjectError as error:
-        return outcome | {"disposition": "left", "reason": f"{error}; the next run takes it"}
-    if body is None:
-        return outcome | {
-            "disposition": "left",
-            "reason": "changed after it was listed; the next run takes it",
-        }
-    rows = 0
-    try:
-        hashed = HashedBody(body)
-        reader = CsvReader(hashed, STREAM_COLUMNS, single_line_columns=STREAM_COLUMNS)
-        for batch in reader:
-            records = combined_records(batch, index)
-            sink.write(records)
-            rows += records.num_rows
-        sha256 = hashed.sha256()
-    except FileRejectedError as error:
-        return outcome | {"disposition": "quarantine", "reason": str(error)}
-    finally:
-        body.close()
-    return outcome | {
-        "rows": rows,
-        "extra_columns": reader.extra_columns,
-        "lines": reader.line_counts,
-        "sha256": sha256,
-    }
 
 
 def combined_records(batch: CsvBatch, file: int) -> pa.Table:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from helpers.aws.s3_objects import list_sizes
-from helpers.contract.keys import history_prefix, run_key_of
+from helpers.aws.history import list_days
+from helpers.contract.days import DaysError, UnknownDaysError, parse_days
+from helpers.contract.keys import HISTORY_PREFIX, run_key_of
 from helpers.contract.records import InputManifest, ListensSummary, Manifest, MovedInput
 from helpers.contract.settings import PipelineConfig
 from helpers.errors import ReprocessDatesError
@@ -38,13 +38,7 @@ def prepare_reprocessing(
     s3, run_key = run.s3, run.run_key
     if run.report_if_complete():
         return MovedInput(run_key=run_key, rows=0)
-    dates = parse_dates(reprocess_dates)
-    without = [day for day in dates if not list_sizes(s3, config.archive_bucket, history_prefix(day))]
-    if without:
-        raise ReprocessDatesError(
-            f"No listens of {', '.join(without)} are in s3://{config.archive_bucket}/listens/, so there is "
-            "nothing to reprocess. Trigger a new run with days that have listens."
-        )
+    dates = _days_with_history(s3, config.archive_bucket, reprocess_dates)
     manifest = run.manifest_made_once(lambda: freeze_catalogs(s3, dag_run_id, config))
     songs, users = move_catalogs(s3, config, manifest, IdSample("track", ()), IdSample("user", ()))
     last_report = read_last_report(s3, config)
@@ -82,22 +76,20 @@ def freeze_catalogs(s3: S3Client, dag_run_id: str, config: PipelineConfig) -> Ma
     )
 
 
-def parse_dates(text: str) -> list[str]:
-    """Return the distinct days of a list such as `2024-06-25, 2024-06-26`, in order.
+def _days_with_history(s3: S3Client, archive_bucket: str, reprocess_dates: str) -> list[str]:
+    """Return the named days in order; a range means those of its days that have history.
 
     Raises:
-        ReprocessDatesError: an element is not a calendar day in the form YYYY-MM-DD.
+        ReprocessDatesError: the text does not name days, or a day has no history, or all days of ranges.
     """
-    days = set()
-    for element in re.split(r"[,\s]+", text.strip(", \t\n")):
-        try:
-            day = date.fromisoformat(element).isoformat()
-            if day != element:
-                raise ValueError(element)
-            days.add(day)
-        except ValueError as error:
-            raise ReprocessDatesError(
-                f"reprocess_dates has {element!r}, which is not a day in the form YYYY-MM-DD; "
-                "give days such as 2024-06-25,2024-06-26."
-            ) from error
-    return sorted(days)
+    try:
+        return parse_days(reprocess_dates).among(list_days(s3, archive_bucket))
+    except DaysError as error:
+        raise ReprocessDatesError(
+            f"reprocess_dates {error}; give days or ranges such as 2024-06-25,2024-07-01..2024-07-31."
+        ) from error
+    except UnknownDaysError as error:
+        raise ReprocessDatesError(
+            f"No listens of {error} are in s3://{archive_bucket}/{HISTORY_PREFIX}, so there is nothing to "
+            "reprocess. Trigger a new run with days that have listens."
+        ) from error

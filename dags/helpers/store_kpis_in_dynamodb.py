@@ -8,11 +8,11 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from helpers.aws.clients import dynamodb_client
-from helpers.aws.kpi_table import delete_day, read_totals, write_day
+from helpers.aws.kpi_table import DayTotals, delete_day, read_totals, write_day
 from helpers.aws.s3_objects import copy_object, delete_objects
 from helpers.contract.keys import output_prefix, run_key_of, summary_key
 from helpers.contract.names import ALL_GENRES
-from helpers.contract.records import GlueSummary, Stamp, StoredKpis
+from helpers.contract.records import DayCounts, GlueSummary, Stamp, StoredKpis
 from helpers.contract.settings import PipelineConfig
 from helpers.contract.wording import counted
 from helpers.errors import GlueOutputError
@@ -65,7 +65,7 @@ def store_kpis_in_dynamodb(dag_run_id: str, config: PipelineConfig) -> StoredKpi
     try:
         items = to_items(records, summary, moved["frozen_at"], versions)
         files = {day: to_parquet(day, items[day]) for day in items}
-        _check_day_totals(run, dynamodb, summary)
+        _check_day_totals(run, dynamodb, summary, versions)
     except GlueOutputError:
         # The output's sizes and counts are consistent, so a cleared trigger_glue_job would adopt it again.
         # Without its summary it cannot.
@@ -119,28 +119,40 @@ def add_to_history(run: RunStore, summary: GlueSummary) -> None:
         raise GlueOutputError(f"Run {run.run_key}: {problem}. {RUN_GLUE_AGAIN}")
 
 
-def _check_day_totals(run: RunStore, dynamodb: DynamoDBClient, summary: GlueSummary) -> None:
+def _check_day_totals(
+    run: RunStore, dynamodb: DynamoDBClient, summary: GlueSummary, versions: dict[str, int]
+) -> None:
     """Check each day: if the table reflects the history that Glue read, old total + added = new total.
 
-    Listens that were erased since then, because their users were forgotten, are not missing.
+    In any other case neither the total nor the number of objects is smaller than before, because the history
+    only grows. Listens that were erased, because their users were forgotten, are not missing.
     """
-    table = run.config.kpi_table
     for day, counts in summary["days"].items():
-        stored = read_totals(dynamodb, table, day, consistent=True)
-        if stored is None or stored.version != len(counts["history_objects"]):
-            continue
-        if stored.listens + counts["added"] == counts["total"]:
+        stored = read_totals(dynamodb, run.config.kpi_table, day, consistent=True)
+        if stored is None or _has_grown(counts, versions[day], stored):
             continue
         erased = erased_listens(run, day, stored.frozen_at)
-        if stored.listens - erased + counts["added"] != counts["total"]:
-            without = f", of which {erased} were erased since" if erased else ""
-            raise GlueOutputError(
-                f"{day}: the table has {stored.listens} listens{without} and the run adds "
-                f"{counts['added']}, but the Glue job counts {counts['total']}. The table is unchanged. "
-                f"{RUN_GLUE_AGAIN} If the message comes again, the item ({day}, {ALL_GENRES}) was changed by "
-                "hand, or the history lost listens: restore the history, or delete the item first to accept "
-                "its loss."
-            )
+        if _has_grown(counts, versions[day], stored._replace(listens=stored.listens - erased)):
+            continue
+        is_reflected = stored.version == len(counts["history_objects"])
+        if not is_reflected and history_problem(run, summary, added=False):
+            # Another run changed the history after Glue had read it; `add_to_history` says so.
+            continue
+        without = f", of which {erased} were erased since" if erased else ""
+        raise GlueOutputError(
+            f"{day}: the table has {stored.listens} listens{without} of {stored.version} history objects and "
+            f"the run adds {counts['added']}, but the Glue job counts {counts['total']} of {versions[day]}. "
+            f"The table is unchanged. {RUN_GLUE_AGAIN} If the message comes again, the item ({day}, "
+            f"{ALL_GENRES}) was changed by hand, or the history lost listens: restore it or put archived "
+            "files back (docs/recovery.md), or delete the item first to accept its loss."
+        )
+
+
+def _has_grown(counts: DayCounts, version: int, stored: DayTotals) -> bool:
+    """Return whether the day as Glue counts it, with that version, follows from the stored one."""
+    if stored.version == len(counts["history_objects"]):
+        return stored.listens + counts["added"] == counts["total"]
+    return stored.listens <= counts["total"] and stored.version <= version
 
 
 def _same_weekdays(dynamodb: DynamoDBClient, table: str, days: Iterable[str]) -> dict[str, list[int]]:

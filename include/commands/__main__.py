@@ -12,48 +12,27 @@ from rich.console import Console
 from rich.text import Text
 
 from include.commands.command_settings import refuse_what_has_no_effect
+from include.commands.dashboard import dashboard
+from include.commands.environment import read_port
 from include.commands.errors import UserError
+from include.commands.forget import forget
+from include.commands.local_aws import LocalAws
+from include.commands.redrive import redrive
+from include.commands.replay import replay
+from include.commands.reprocess import reprocess
+from include.commands.run import run
+from include.commands.scheduler import down, up
 from include.commands.terminal import open_console
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, or 1 with a message that gives the remedy."""
-    arguments = _parser().parse_args(argv)
     console = open_console()
     try:
+        arguments = _parser().parse_args(argv)
         if arguments.command != "down":
             refuse_what_has_no_effect(arguments.command, os.environ)
-        if arguments.command == "run":
-            from include.commands.run import run
-
-            folder = Path(arguments.data) if arguments.data else None
-            return run(folder, arguments.aws_port, console, arguments.accept_checks)
-
-        if arguments.command == "reprocess":
-            from include.commands.reprocess import reprocess
-
-            data = Path(arguments.data) if arguments.data else None
-            return reprocess(arguments.dates, data, arguments.aws_port, console, arguments.accept_checks)
-        if arguments.command == "redrive":
-            from include.commands.redrive import redrive
-
-            return redrive(arguments.run_key, arguments.aws_port, console)
-        if arguments.command == "forget":
-            from include.commands.forget import forget
-
-            file = Path(arguments.file) if arguments.file else None
-            return forget(arguments.users, file, arguments.aws_port, console, arguments.yes)
-
-        if arguments.command == "dashboard":
-            from include.commands.dashboard import dashboard
-
-            return dashboard(arguments.aws_port, arguments.dashboard_port, console)
-
-        from include.commands.scheduler import down, up
-
-        if arguments.command == "up":
-            return up(arguments.aws_port, arguments.web_port, arguments.dashboard_port, console)
-        return down(console)
+        return _call(arguments, console)
     except UserError as error:
         Console(stderr=True, highlight=False).print(
             Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True
@@ -62,6 +41,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("Interrupted. Background services keep running; make down stops them.")
         return 130
+
+
+def _call(arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.command == "down":
+        return down(console)
+    aws = LocalAws(arguments.aws_port, console)
+    if arguments.command == "up":
+        return up(aws, arguments.web_port, arguments.dashboard_port)
+    if arguments.command == "dashboard":
+        return dashboard(aws, arguments.dashboard_port)
+    if arguments.command == "run":
+        return run(_path(arguments.data), aws, arguments.accept_checks)
+    if arguments.command == "reprocess":
+        return reprocess(arguments.dates, _path(arguments.data), aws, arguments.accept_checks)
+    if arguments.command == "redrive":
+        return redrive(arguments.run_key, aws)
+    if arguments.command == "replay":
+        return replay(arguments.dates, arguments.run_key, aws, arguments.yes)
+    return forget(arguments.users, _path(arguments.file), aws, arguments.yes)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("down", help="stop everything that run, up and dashboard started")
     dashboard = commands.add_parser("dashboard", help="start the dashboard on local AWS")
     reprocess = commands.add_parser("reprocess", help="reprocess days with the current catalogs")
-    reprocess.add_argument("dates", metavar="DATES", help="listen days such as 2024-06-25,2024-06-26")
+    reprocess.add_argument("dates", metavar="DATES", help="days such as 2024-06-25,2024-07-01..2024-07-31")
     reprocess.add_argument(
         "data", nargs="?", metavar="DATA", help="folder with corrected songs/ or users/, uploaded first"
     )
@@ -86,28 +84,32 @@ def _parser() -> argparse.ArgumentParser:
     redrive.add_argument(
         "run_key", nargs="?", default="", metavar="RUN", help="run key; without it those that can be given"
     )
+    replay = commands.add_parser("replay", help="put archived files back into the source")
+    replay.add_argument("dates", nargs="?", default="", metavar="DATES", help="listen days, as for reprocess")
+    replay.add_argument("run_key", nargs="?", default="", metavar="RUN", help="run key, instead of days")
     forget = commands.add_parser("forget", help="remove users from every copy, and reprocess their days")
     forget.add_argument("users", nargs="?", default="", metavar="USER", help="user ids such as 123,456")
     forget.add_argument("file", nargs="?", metavar="FILE", help="file with further ids, one per line")
-    forget.add_argument("--yes", action="store_true", help="do not ask")
+    for command in (replay, forget):
+        command.add_argument("--yes", action="store_true", help="do not ask")
     for command in (run, reprocess):
         command.add_argument(
             "--accept-checks", action="store_true", help="accept the data even if checks fail"
         )
-    for command in (run, up, reprocess, redrive, forget, dashboard):
-        command.add_argument("--aws-port", type=_port, default=5555, help="port of local AWS (%(default)s)")
-    up.add_argument("--web-port", type=_port, default=8083, help="port of Airflow's UI (%(default)s)")
+    for command in (run, up, reprocess, redrive, replay, forget, dashboard):
+        command.add_argument(
+            "--aws-port", type=read_port, default=5555, help="port of local AWS (%(default)s)"
+        )
+    up.add_argument("--web-port", type=read_port, default=8083, help="port of Airflow's UI (%(default)s)")
     for command in (up, dashboard):
         command.add_argument(
-            "--dashboard-port", type=_port, default=8501, help="port of the dashboard (%(default)s)"
+            "--dashboard-port", type=read_port, default=8501, help="port of the dashboard (%(default)s)"
         )
     return parser
 
 
-def _port(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: a number from 1 to 65535")
-    return int(text)
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
 if __name__ == "__main__":

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-
 from rich.console import Console
 from rich.text import Text
 
-from include.commands import local_aws
-from include.commands.environment import HOST, ROOT, aws_environment
+from include.commands.environment import HOST, ROOT
 from include.commands.errors import UserError
+from include.commands.local_aws import LocalAws
 from include.commands.services import (
     Service,
+    free_port_after,
     get,
     recorded_services,
     require_free_port,
@@ -26,23 +24,22 @@ START_TIMEOUT_SECONDS = 60
 PYTHON = ROOT / ".venv-dashboard" / "bin" / "python"
 
 
-def dashboard(aws_port: int, port: int, console: Console) -> int:
+def dashboard(aws: LocalAws, port: int) -> int:
     """Start the dashboard, and local AWS if needed, and wait until it answers.
 
     Raises:
         UserError: a port is taken, or a service did not start.
     """
-    if service_on(aws_port, port).process():
-        console.print("The dashboard is up already.")
-        _show_address(port, console)
+    if service_on(aws.port, port).process():
+        aws.console.print("The dashboard is up already.")
+        _show_address(port, aws.console)
         return 0
-    require_port(aws_port, port, f"make dashboard{local_aws.make_options(aws_port)}")
-    environment = aws_environment(os.environ, aws_port)
-    is_new = local_aws.ensure_running(aws_port, environment, "dashboard", console)
-    start(aws_port, port, environment | local_aws.deploy(aws_port, console))
-    _show_address(port, console)
+    require_port(aws.port, port, f"make dashboard{aws.make_options}")
+    is_new = aws.connect("dashboard")
+    start(aws, port)
+    _show_address(port, aws.console)
     if is_new:
-        console.print(f"Local AWS is new and empty. To fill it: make run{local_aws.make_options(aws_port)}")
+        aws.console.print(f"Local AWS is new and empty. To fill it: make run{aws.make_options}")
     return 0
 
 
@@ -75,16 +72,15 @@ def require_port(aws_port: int, port: int, command: str) -> None:
     if port == aws_port:
         raise UserError(f"Local AWS and the dashboard cannot both use port {port}.")
     if service_on(aws_port, port).process() is None:
-        require_free_port(port, "the dashboard", f"{command} DASHBOARD_PORT={port + 1}")
+        require_free_port(port, "the dashboard", f"{command} DASHBOARD_PORT={free_port_after(port)}")
 
 
-def start(aws_port: int, port: int, environment: Mapping[str, str]) -> None:
+def start(aws: LocalAws, port: int) -> None:
     """Start the dashboard unless it runs, and wait until it answers.
 
     Args:
-        aws_port: port of local AWS.
+        aws: local AWS, with its resources.
         port: port of the dashboard.
-        environment: variables with access to local AWS and the names of its resources.
 
     Raises:
         UserError: its Python environment is missing, or it did not start.
@@ -92,7 +88,7 @@ def start(aws_port: int, port: int, environment: Mapping[str, str]) -> None:
     # Only here, because it imports boto3, for which `make down` does not wait.
     from include.kpis.next_commands import MAKE_OPTIONS_VARIABLE
 
-    service = service_on(aws_port, port)
+    service = service_on(aws.port, port)
     if service.process():
         return
     if not PYTHON.exists():
@@ -107,8 +103,8 @@ def start(aws_port: int, port: int, environment: Mapping[str, str]) -> None:
         "--server.address",
         HOST,
     ]
-    options = {MAKE_OPTIONS_VARIABLE: local_aws.make_options(aws_port)}
-    service.start("streamlit", arguments, {**environment, **options}, python=PYTHON)
+    options = {MAKE_OPTIONS_VARIABLE: aws.make_options}
+    service.start("streamlit", arguments, aws.environment | options, python=PYTHON)
     try:
         wait_until_ready(
             [service], lambda: get(f"http://{HOST}:{port}/_stcore/health") is not None, START_TIMEOUT_SECONDS

@@ -18,7 +18,7 @@ from helpers.contract.wording import counted
 from helpers.notices.sentences import ignored_sentence
 from include.commands.environment import LOCAL_DIR
 from include.commands.errors import UserError
-from include.commands.local_aws import make_options
+from include.commands.local_aws import LocalAws
 from include.commands.terminal import spinner
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def deliver_sample_unless_others(bucket: str, console: Console) -> None:
         deliver(sample, bucket, console)
 
 
-def require_apart_from_sample(folder: Delivery, bucket: str, aws_port: int) -> None:
+def require_apart_from_sample(folder: Delivery, aws: LocalAws) -> None:
     """Check that the folder does not combine other catalogs with listens of the sample.
 
     Every run applies the catalogs to all listens of its days. With the folder's catalogs the sample's days
@@ -145,7 +145,7 @@ def require_apart_from_sample(folder: Delivery, bucket: str, aws_port: int) -> N
     Raises:
         UserError: it does.
     """
-    delivered = _list_delivered_streams(bucket)
+    delivered = _list_delivered_streams(aws.resources["SOURCE_BUCKET_NAME"])
     if not delivered:
         return
     sample = write_sample()
@@ -156,8 +156,8 @@ def require_apart_from_sample(folder: Delivery, bucket: str, aws_port: int) -> N
     raise UserError(
         "Local AWS holds the sample data, and the catalogs of a folder of your own would make its numbers "
         "wrong. Nothing was uploaded.\n"
-        f"  In place of the sample:  make down, then {command}{make_options(aws_port)}\n"
-        f"  Beside it, apart:        {command}{make_options(aws_port + 1)}"
+        f"  In place of the sample:  make down, then {command}{aws.make_options}\n"
+        f"  Beside it, apart:        {command}{aws.options_of_another}"
     )
 
 

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from include.commands.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[2]
 DAGS_DIR = ROOT / "dags"
 PLUGINS_DIR = ROOT / "plugins"
@@ -24,6 +26,20 @@ UI_PASSWORD = "admin"
 # AWS_: profile, keys, endpoints. AIRFLOW: connections, variables and settings of another Airflow.
 _FOREIGN_PREFIXES = ("AWS_", "AIRFLOW")
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
+
+
+def read_port(text: str) -> int:
+    """Return the port that a user gave.
+
+    Raises:
+        UserError: it is none.
+    """
+    if text.isdecimal() and 1 <= int(text) <= 65535:
+        return int(text)
+    raise UserError(
+        f"{text!r} is not a port. AWS_PORT, WEB_PORT and DASHBOARD_PORT are numbers from 1 to 65535, "
+        "as in: AWS_PORT=5556"
+    )
 
 
 def endpoint_url(aws_port: int) -> str:

@@ -61,8 +61,13 @@ def run_pipeline(
         for task in dag.tasks:
             task.retry_delay = retry_delay
     progress = TaskProgress(on_start, on_end)
-    AIRFLOW.listener_manager().add_listener(progress)  # type: ignore[no-untyped-call]
-    dag_run = dag.test(run_conf=dict(conf or {}))
+    listeners: Any = AIRFLOW.listener_manager()
+    listeners.add_listener(progress)
+    try:
+        dag_run = dag.test(run_conf=dict(conf or {}))
+    finally:
+        # The process may run the DAG again.
+        listeners.pm.unregister(progress)
 
     order = [task.task_id for task in dag.topological_sort()]
     instances = sorted(dag_run.get_task_instances(), key=lambda ti: (order.index(ti.task_id), ti.map_index))

@@ -34,14 +34,6 @@ def read_reason(s3: S3Client, archive_bucket: str, run_id: str) -> str | None:
     return f"{ending['reason']}\n{ending['next_step']}".rstrip()
 
 
-def list_days(s3: S3Client, archive_bucket: str) -> list[str]:
-    """Return the days (`YYYY-MM-DD`) that have listens in the history, in order."""
-    prefix = "listens/listen_date="
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=archive_bucket, Prefix=prefix, Delimiter="/")
-    folders = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
-    return sorted(folder.removeprefix(prefix).rstrip("/") for folder in folders)
-
-
 def read_day(table: Table, day: str) -> list[dict[str, Any]]:
     """Return the KPI items of a day (`YYYY-MM-DD`)."""
     from boto3.dynamodb.conditions import Key

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from include.commands import command_settings, dashboard, delivery, local_aws
+from include.commands import command_settings, dashboard, delivery
 from include.commands.airflow_version import AIRFLOW, SCHEDULER, VERSIONS, AirflowVersion
 from include.commands.environment import (
     HOST,
@@ -22,8 +22,10 @@ from include.commands.environment import (
     replace_environment,
 )
 from include.commands.errors import UserError
+from include.commands.local_aws import LocalAws, is_local_aws, make_options
 from include.commands.services import (
     Service,
+    free_port_after,
     get,
     recorded_services,
     require_free_port,
@@ -93,7 +95,7 @@ def refuse_settings_of_running_airflow(aws_port: int) -> None:
         command_settings.refuse_late(command_settings.OF_THE_SCHEDULER, "Airflow", os.environ)
 
 
-def up(aws_port: int, web_port: int, dashboard_port: int, console: Console) -> int:
+def up(aws: LocalAws, web_port: int, dashboard_port: int) -> int:
     """Start local AWS, Airflow and the dashboard, to which its runs link, and wait until all are healthy.
 
     Raises:
@@ -103,45 +105,44 @@ def up(aws_port: int, web_port: int, dashboard_port: int, console: Console) -> i
     require_no_other_version()
     if running := running_airflow():
         command_settings.refuse_late(command_settings.OF_THE_SCHEDULER, "Airflow", os.environ)
-        console.print(f"{AIRFLOW.name} is up already.")
-        _show_addresses(running, console)
+        aws.console.print(f"{AIRFLOW.name} is up already.")
+        _show_addresses(running, aws.console)
         return 0
     stop(service for service in recorded_services() if _is_of_airflow(service))
-    for port, other in ((aws_port, "Local AWS"), (dashboard_port, "The dashboard")):
+    for port, other in ((aws.port, "Local AWS"), (dashboard_port, "The dashboard")):
         if web_port == port:
             raise UserError(f"{other} and Airflow's {AIRFLOW.web} cannot both use port {web_port}.")
-    command = f"make up{local_aws.make_options(aws_port)}"
-    require_free_port(web_port, f"Airflow's {AIRFLOW.web}", f"{command} WEB_PORT={web_port + 1}")
-    dashboard.require_port(aws_port, dashboard_port, command)
+    command = f"make up{aws.make_options}"
+    require_free_port(web_port, f"Airflow's {AIRFLOW.web}", f"{command} WEB_PORT={free_port_after(web_port)}")
+    dashboard.require_port(aws.port, dashboard_port, command)
 
-    resources, is_new = local_aws.connect(aws_port, "up", console)
-    delivery.deliver_sample_if_first(resources["SOURCE_BUCKET_NAME"], console)
+    is_new = aws.connect("up")
+    delivery.deliver_sample_if_first(aws.resources["SOURCE_BUCKET_NAME"], aws.console)
     if is_new:
         # Clean up as `down` does, because the last local AWS may have ended in another way.
         _forget_runs()
-    of_dashboard = {**os.environ, **resources}
     replace_environment(
-        airflow_environment(os.environ, aws_port, resources, AIRFLOW.home)
+        airflow_environment(os.environ, aws.port, aws.resources, AIRFLOW.home)
         | SMALL_AIRFLOW
         | AIRFLOW.settings(AIRFLOW.home, web_port)
         | {"DASHBOARD_URL": dashboard.address(dashboard_port)}
     )
-    airflow = Airflow(web_port, aws_port)
-    with spinner(console, "Airflow is starting"):
+    airflow = Airflow(web_port, aws.port)
+    with spinner(aws.console, "Airflow is starting"):
         with output_to(LOGS_DIR / "airflow_database.log"):
             command_settings.require_valid()
             AIRFLOW.prepare(AIRFLOW.home)
-        dashboard.start(aws_port, dashboard_port, of_dashboard)
+        dashboard.start(aws, dashboard_port)
         _start_airflow(airflow)
     first = " The first scheduled run begins immediately." if is_new else ""
-    console.print(f"{AIRFLOW.name} is up.{first}")
-    _show_addresses(airflow, console)
+    aws.console.print(f"{AIRFLOW.name} is up.{first}")
+    _show_addresses(airflow, aws.console)
     if shutil.which("aws"):
-        streams = f"s3://{resources['SOURCE_BUCKET_NAME']}/streams/"
-        console.print(
+        streams = f"s3://{aws.resources['SOURCE_BUCKET_NAME']}/streams/"
+        aws.console.print(
             Text(
                 f"AWS CLI:       with the settings of local AWS, for example\n"
-                f"{local_aws.client_settings(aws_port)}\n  aws s3 cp my.csv {streams}"
+                f"{aws.client_settings}\n  aws s3 cp my.csv {streams}"
             ),
             soft_wrap=True,
         )
@@ -155,7 +156,7 @@ def down(console: Console) -> int:
         console.print(f"Stopped {service.name}")
     if not stopped:
         console.print("Nothing was running.")
-    elif any(local_aws.is_local_aws(service) for service in stopped):
+    elif any(is_local_aws(service) for service in stopped):
         _forget_runs()
         console.print("Local AWS kept its buckets and tables in memory: they are gone.")
     return 0
@@ -217,7 +218,7 @@ def _health(web_port: int) -> Any:
 
 
 def _show_addresses(airflow: Airflow, console: Console) -> None:
-    port = local_aws.make_options(airflow.aws_port)
+    port = make_options(airflow.aws_port)
     shown = dashboard.running_port(airflow.aws_port)
     console.print(
         Text(

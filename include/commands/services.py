@@ -146,6 +146,11 @@ def port_is_taken(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
+def free_port_after(port: int) -> int:
+    """Return the next port on which no program listens."""
+    return next(other for other in range(port + 1, 65536) if not port_is_taken(other))
+
+
 def require_free_port(port: int, purpose: str, remedy: str) -> None:
     """Check that no program listens on the port.
 

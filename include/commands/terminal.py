@@ -1,4 +1,4 @@
-"""Separates the user's output from Airflow's."""
+"""Separates the user's output from Airflow's, and asks the user."""
 
 from __future__ import annotations
 
@@ -55,3 +55,9 @@ def spinner(console: Console, text: str) -> Iterator[Spinner]:
     shown = Spinner("dots", text=Text(text))
     with Live(shown, console=console, transient=True, redirect_stdout=False, redirect_stderr=False):
         yield shown
+
+
+def ask(question: str) -> bool:
+    """Ask at the terminal; only `y` and `yes` agree."""
+    print(f"{question} [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from helpers.contract.wording import counted
 from include.commands.environment import DAG_ID
+from include.commands.terminal import ask
 from include.forget.command import forget, read_ids
 from include.forget.erasure import ForgetError, Places
 
@@ -61,12 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"The KPIs of {counted(len(days), 'day')} still count them until these are reprocessed:")
         print(f"  airflow dags trigger {DAG_ID} --conf '{conf}'")
     return 0
-
-
-def ask(question: str) -> bool:
-    """Ask at the terminal; only `y` and `yes` agree."""
-    print(f"{question} [y/N] ", end="", flush=True)
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 if __name__ == "__main__":

@@ -89,19 +89,43 @@ def _deploy(cloudformation: "CloudFormationClient", template: str, parameters: M
 
 
 def _apply_what_moto_leaves_out(cloudformation: "CloudFormationClient", s3: Any, dynamodb: Any) -> None:
-    resources = read_template()["Resources"]
+    template = read_template()
+    resources = template["Resources"]
+    stack: Any = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
+    values = {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in stack["Parameters"]}
     for resource in cloudformation.describe_stack_resources(StackName=STACK_NAME)["StackResources"]:
         if "LogicalResourceId" not in resource:  # moto does not support its type
             continue
         properties = resources[resource["LogicalResourceId"]].get("Properties", {})
         name = resource["PhysicalResourceId"]
         if resource["ResourceType"] == "AWS::S3::Bucket":
-            _complete_bucket(s3, name, properties)
+            _complete_bucket(s3, name, _resolved(properties, values, template["Conditions"]))
         elif resource["ResourceType"] == "AWS::DynamoDB::Table":
             dynamodb.update_continuous_backups(
                 TableName=name,
                 PointInTimeRecoverySpecification=properties["PointInTimeRecoverySpecification"],
             )
+
+
+def _resolved(part: Any, parameters: Mapping[str, str], conditions: Mapping[str, Any]) -> Any:
+    """Return the part of the template with its parameters and conditions replaced by their values."""
+    if isinstance(part, list):
+        resolved = [_resolved(element, parameters, conditions) for element in part]
+        return [element for element in resolved if element is not None]
+    if not isinstance(part, dict):
+        return part
+    match part:
+        case {"Ref": name}:
+            value = parameters.get(name)
+            return int(value) if value and value.isdecimal() else value
+        case {"Fn::If": [name, yes, no]}:
+            chosen = yes if _resolved(conditions[name], parameters, conditions) else no
+            return _resolved(chosen, parameters, conditions)
+        case {"Fn::Not": [condition]}:
+            return not _resolved(condition, parameters, conditions)
+        case {"Fn::Equals": [one, other]}:
+            return _resolved(one, parameters, conditions) == other
+    return {name: _resolved(value, parameters, conditions) for name, value in part.items()}
 
 
 def _complete_bucket(s3: Any, bucket: str, properties: dict[str, Any]) -> None:

@@ -21,6 +21,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from include.commands.environment import read_port
+from include.commands.errors import UserError
 from include.doctor import read_settings
 from include.kpis.problems import ReadError
 from include.kpis.reports import open_archive
@@ -29,6 +31,7 @@ from include.sql.tables import TABLES
 
 QUERIES = Path(__file__).parent / "queries"
 SHOWN_ROWS = 50
+FORMATS = ("table", "csv", "json")
 
 
 def named_queries() -> dict[str, str]:
@@ -38,8 +41,8 @@ def named_queries() -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the query or ask for statements; return 0, or 1 with a message that gives the remedy."""
-    arguments = _parser().parse_args(argv)
     try:
+        arguments = _parser().parse_args(argv)
         print(f"Reading {read_settings(arguments.aws_port)}", file=sys.stderr)
         session = Session(open_archive())
         if arguments.query.strip():
@@ -53,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{error}\nLocal AWS is started by `make run`; for AWS set the variables of .env.",
             file=sys.stderr,
         )
+        return 1
+    except UserError as error:
+        print(error, file=sys.stderr)
         return 1
     except ReadError as error:
         print(error, file=sys.stderr)
@@ -119,9 +125,15 @@ def _print(rows: pa.Table, form: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m include.sql", allow_abbrev=False)
     parser.add_argument("query", nargs="?", default="", metavar="QUERY", help="SQL, or a query's name")
-    parser.add_argument("--format", choices=("table", "csv", "json"), default="table", help="(%(default)s)")
-    parser.add_argument("--aws-port", type=int, default=5555, help="port of local AWS (%(default)s)")
+    parser.add_argument("--format", type=_format, default="table", help="table, csv or json (%(default)s)")
+    parser.add_argument("--aws-port", type=read_port, default=5555, help="port of local AWS (%(default)s)")
     return parser
+
+
+def _format(text: str) -> str:
+    if text not in FORMATS:
+        raise UserError(f"FORMAT is {text!r}, but it must be one of {', '.join(FORMATS)}.")
+    return text
 
 
 if __name__ == "__main__":

@@ -361,8 +361,9 @@ class TestParsing:
     def test_days_to_compute_again_are_a_text_or_nothing(self, dag: DAG) -> None:
         param = copy(dag.params.get_param("reprocess_dates"))
 
-        assert [param.resolve(value) for value in (None, "2024-06-25")] == [None, "2024-06-25"]
-        for value in (20240625, ["2024-06-25"]):
+        for value in (None, "", "2024-06-25", "2024-06-01..2024-06-30, 2024-07-04"):
+            assert param.resolve(value) == value
+        for value in (20240625, ["2024-06-25"], "last week", "2024-06-01.."):
             with pytest.raises(ParamValidationError):
                 param.resolve(value)
 

@@ -14,7 +14,7 @@ from tests.e2e.deployment import Deployment
 from tests.e2e.oracle import assert_consistent
 
 # The services need minutes, so make test-faults runs these tests.
-pytestmark = [pytest.mark.slow, pytest.mark.scenarios()]
+pytestmark = pytest.mark.scenarios
 
 RUNS = "SELECT state FROM dag_run ORDER BY id"
 SENSORS = (

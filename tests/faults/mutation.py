@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from local_aws_support import REPOSITORY
+from local_aws_support import REPOSITORY, RUNNING_LOCAL_AWS
 
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=short", "-p", "no:cacheprovider"]
 # Other plugins, and pytest's search for unraisable exceptions, would take longer than most of the tests.
@@ -36,8 +36,13 @@ class Mutation(NamedTuple):
     failure: str
 
 
-def run_test_of_mutated_source(mutation: Mutation, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the mutation's test on a copy of the repository in `folder`, with a clean environment."""
+def run_test_of_mutated_source(
+    mutation: Mutation, folder: Path, local_aws: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the mutation's test on a copy of the repository in `folder`, with a clean environment.
+
+    The test works on the local AWS with this address, because to start another takes longer than most tests.
+    """
     left_out = shutil.ignore_patterns("__pycache__", "e2e", "faults")
     for name in ("dags", "plugins", "glue_script", "include", "tests"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=left_out)
@@ -51,6 +56,7 @@ def run_test_of_mutated_source(mutation: Mutation, folder: Path) -> subprocess.C
         cwd=folder,
         env={
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            RUNNING_LOCAL_AWS: local_aws,
             **{name: os.environ[name] for name in ("PATH", "HOME", "JAVA_HOME") if name in os.environ},
         },
         stdout=subprocess.PIPE,

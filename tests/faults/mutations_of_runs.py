@@ -1,4 +1,4 @@
-"""Safeguards against events of runs and services (scenarios 23 to 45), each with a mutation."""
+"""Safeguards against events of runs and services (scenarios 23 to 45, and 64), each with a mutation."""
 
 from tests.faults.mutation import Mutation
 
@@ -200,6 +200,15 @@ MUTATIONS = {
         "",
         f"{TESTS}/test_sense_streaming_data.py::TestConfiguration"
         "::test_missing_table_is_named_with_its_variable",
+        "DID NOT RAISE",
+    ),
+    "a day with less history than the table counts is refused": Mutation(
+        (64,),
+        f"{HELPERS}/store_kpis_in_dynamodb.py",
+        'return stored.listens <= counts["total"] and stored.version <= version',
+        "return True",
+        f"{TESTS}/test_store_kpis_in_dynamodb.py::TestRefusals"
+        "::test_day_whose_history_lost_objects_keeps_its_kpis",
         "DID NOT RAISE",
     ),
 }

@@ -203,7 +203,6 @@ def test_nothing_is_lost_or_counted_twice_whatever_happens(bench: Bench, scenari
     run_sequences(bench, scenarios, examples=5)
 
 
-@pytest.mark.slow
 @pytest.mark.scenarios(1, 4, 5, 6, 7, 32, 33)
 def test_nothing_is_lost_or_counted_twice_whatever_happens_for_long(
     bench: Bench, scenarios: Scenarios

@@ -194,7 +194,6 @@ def test_no_line_of_a_broken_file_vanishes(written: Written) -> None:
     assert_nothing_vanished(written)
 
 
-@pytest.mark.slow
 @pytest.mark.scenarios(51)
 @settings(max_examples=5000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(files)

@@ -30,7 +30,6 @@ MAX_SECONDS_WAITED = 4 * 20
 IRREVERSIBLE = ("archive_streams_data", "delete_files_from_intermediate_bucket")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", LOST_ANSWERS)
 @pytest.mark.scenarios(25)
 def test_answer_lost_after_any_change_makes_no_difference(
@@ -59,7 +58,6 @@ def test_fault_that_passes_at_every_call_makes_no_difference(
     bench.survive([Fault(kind, call=0)], endure, scenarios, lambda fault: [38])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*PASSING, "denied", "expired"])
 @pytest.mark.scenarios(38, 44)
 def test_fault_that_lasts_from_any_call_on_fails_loudly_and_can_be_resumed(

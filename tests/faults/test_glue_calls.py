@@ -37,7 +37,6 @@ def calls_of_task(bench: Bench) -> list[Call]:
     return attempt.calls
 
 
-@pytest.mark.slow
 @pytest.mark.scenarios(*set(SCENARIOS.values()))
 @pytest.mark.parametrize("kind", SCENARIOS)
 def test_batch_runs_once_in_glue_whatever_goes_wrong_at_any_call(

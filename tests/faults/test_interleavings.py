@@ -23,7 +23,6 @@ STORIES: dict[str, Story] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("story", STORIES)
 @pytest.mark.scenarios(1, 2, 3, 31, 32, 42)
 def test_run_survives_at_each_change_of_task_that(bench: Bench, scenarios: Scenarios, story: str) -> None:
@@ -31,7 +30,6 @@ def test_run_survives_at_each_change_of_task_that(bench: Bench, scenarios: Scena
     live_through(bench, scenarios, story, [tasks.index(task) + 1 for task in dict.fromkeys(tasks)])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("story", ["retry beside a zombie", "another run between"])
 @pytest.mark.scenarios(31, 32, 42)
 def test_run_survives_before_each_change_of_table_history_and_source_that(

@@ -27,7 +27,6 @@ def test_run_killed_after_the_last_change_of_any_task_ends_as_if_nothing_had_hap
     kill_and_run_again(bench, scenarios, [Fault("killed after", number) for number in last_changes.values()])
 
 
-@pytest.mark.slow
 @pytest.mark.scenarios(23, 24, 27, 28, 34, 35, 36)
 @pytest.mark.parametrize("kind", KINDS)
 def test_run_killed_at_any_call_ends_as_if_nothing_had_happened(
@@ -48,7 +47,6 @@ def kill_and_run_again(bench: Bench, scenarios: Scenarios, faults: list[Fault]) 
     bench.survive(faults, endure, scenarios, lambda fault: scenarios_of(bench.calls, fault))
 
 
-@pytest.mark.slow
 @pytest.mark.scenarios(23)
 @pytest.mark.parametrize("kind", KINDS)
 def test_reprocessing_killed_at_any_change_ends_as_if_nothing_had_happened(
@@ -71,7 +69,6 @@ def test_reprocessing_killed_at_any_change_ends_as_if_nothing_had_happened(
     bench.survive(faults, endure, scenarios, lambda fault: [23])
 
 
-@pytest.mark.slow
 @pytest.mark.scenarios(23)
 @pytest.mark.parametrize("kind", KINDS)
 def test_run_without_a_valid_row_killed_at_any_change_quarantines_its_files_all_the_same(

@@ -40,7 +40,6 @@ def airflow(stack: Deployment, folder: Path) -> Iterator[AirflowProcess]:
     process.close()
 
 
-@pytest.mark.slow
 @pytest.mark.scenarios(23)
 @pytest.mark.parametrize("task_id", LAST_CALLS)
 def test_real_run_killed_in_each_task_ends_as_if_nothing_had_happened(

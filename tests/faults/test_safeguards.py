@@ -105,7 +105,6 @@ def test_every_safeguard_is_switched_off_once() -> None:
     assert STORIES.keys() == SAFEGUARDS.keys()
 
 
-@pytest.mark.slow
 @pytest.mark.scenarios
 @pytest.mark.parametrize("safeguard", STORIES)
 def test_oracle_notices_when_it_is_off_that(bench: Bench, safeguard: str) -> None:

@@ -25,11 +25,10 @@ def test_every_scenario_has_a_safeguard_that_is_switched_off_unless_none_is_ours
     assert guarded == NAMES.keys() - WITHOUT_SAFEGUARD.keys()
 
 
-@pytest.mark.slow
 @pytest.mark.scenarios
 @pytest.mark.parametrize("mutation", [pytest.param(mutation, id=name) for name, mutation in MUTATIONS])
-def test_test_fails_when_it_is_off_that(mutation: Mutation, tmp_path: Path) -> None:
-    process = run_test_of_mutated_source(mutation, tmp_path)
+def test_test_fails_when_it_is_off_that(mutation: Mutation, tmp_path: Path, local_aws: str) -> None:
+    process = run_test_of_mutated_source(mutation, tmp_path, local_aws)
 
     assert process.returncode == pytest.ExitCode.TESTS_FAILED, process.stdout
     assert mutation.failure in process.stdout

@@ -19,6 +19,10 @@ STACK_PARAMETERS = {
     "AirflowPrincipalArn": ASTRO_ARN,
     "AirflowExternalId": EXTERNAL_ID,
     "AlertEmail": "on-call@example.com",
+    "OldVersionDays": "30",
+    "ArchivedFileDays": "400",
+    "QuarantineDays": "100",
+    "HistoryDays": "800",
 }
 
 
@@ -32,7 +36,7 @@ class DeployedStack:
 
 @pytest.fixture(scope="session")
 def full_stack() -> Iterator[DeployedStack]:
-    """The stack with a key, a role for Airflow that requires an external id, and an e-mail address."""
+    """The stack with a key, a role for Airflow with an external id, an e-mail address, and retention."""
     with running_server() as (endpoint_url, _):
         yield DeployedStack(endpoint_url, provision(endpoint_url, STACK_PARAMETERS))
 

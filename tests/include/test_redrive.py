@@ -329,6 +329,35 @@ def test_name_that_leads_out_of_the_folder_is_neither_written_nor_read(
     assert pipeline.versions() == before
 
 
+def test_correction_with_rows_that_are_still_bad_is_put_back_and_they_are_named(
+    pipeline: Pipeline, folder: Path
+) -> None:
+    name = _misnamed_in(pipeline)
+    pipeline.redrive(folder)
+    (folder / name).write_text(HEADER + GOOD_ROWS + "7,track7,25/06/2024 10:00\n")
+
+    (put_back,) = redrive.redrive(pipeline.s3, pipeline.archive, pipeline.source, RUN_KEY, folder)
+
+    first, second = put_back.text.splitlines()
+    assert first.endswith(f"put back as s3://{pipeline.source}/{_target(name)}, but a run will reject:")
+    assert second.startswith("  invalid listen_time in 1 row, such as '25/06/2024 10:00' in line ")
+    assert _target(name) in pipeline.waiting()
+
+
+@pytest.mark.parametrize("content", [MISNAMED + "8,track8,2024-06-25 10:00:00\n", ""])
+def test_correction_that_is_still_no_stream_file_is_put_back_and_the_reason_named(
+    pipeline: Pipeline, folder: Path, content: str
+) -> None:
+    name = _misnamed_in(pipeline)
+    pipeline.redrive(folder)
+    (folder / name).write_text(content)
+
+    (put_back,) = redrive.redrive(pipeline.s3, pipeline.archive, pipeline.source, RUN_KEY, folder)
+
+    reason = "the file is empty" if not content else "missing column listen_time"
+    assert reason in put_back.text.splitlines()[1]
+
+
 def test_names_and_reasons_cannot_steer_the_terminal(pipeline: Pipeline, folder: Path) -> None:
     pipeline.deliver("streams/right to left\u202e.csv", "user_id,track_id,red\x1b[31m\n")
     pipeline.deliver("streams/good.csv", HEADER + GOOD_ROWS)

@@ -65,6 +65,29 @@ def test_given_key_encrypts_the_table() -> None:
     }
 
 
+def test_given_retention_is_that_of_each_prefix(full_stack: DeployedStack) -> None:
+    s3, names = connect("s3", full_stack.endpoint_url), full_stack.environment
+
+    expiring = {
+        f"{variable}/{rule['Filter']['Prefix']}": (
+            rule.get("Expiration", {}).get("Days"),
+            rule["NoncurrentVersionExpiration"]["NoncurrentDays"],
+        )
+        for variable in ("SOURCE_BUCKET_NAME", "ARCHIVE_BUCKET_NAME")
+        for rule in s3.get_bucket_lifecycle_configuration(Bucket=names[variable])["Rules"]
+        if "NoncurrentVersionExpiration" in rule
+    }
+
+    assert expiring == {
+        "SOURCE_BUCKET_NAME/": (None, 30),
+        "ARCHIVE_BUCKET_NAME/kpis/": (None, 30),
+        "ARCHIVE_BUCKET_NAME/catalogs/": (None, 30),
+        "ARCHIVE_BUCKET_NAME/streams/": (400, 30),
+        "ARCHIVE_BUCKET_NAME/quarantine/": (100, 30),
+        "ARCHIVE_BUCKET_NAME/listens/": (800, 30),
+    }
+
+
 def test_only_who_is_named_with_the_external_id_may_assume_the_airflow_role(
     full_stack: DeployedStack,
 ) -> None:
@@ -316,6 +339,8 @@ def test_page_on_deploying_explains_every_parameter_with_its_default() -> None:
     explained = set(re.findall(r"`([A-Z][A-Za-z]+)`", table))
 
     assert explained == parameters.keys()
-    for name in ("HoursWithoutSuccess", "MaxFreshnessHours", "KpiTableDeletionProtection"):
+    retention = ("OldVersionDays", "ArchivedFileDays", "QuarantineDays", "HistoryDays")
+    hours = ("HoursWithoutSuccess", "MaxFreshnessHours")
+    for name in (*hours, "KpiTableDeletionProtection", *retention):
         [default] = re.findall(rf"^\| `{name}` \| `?(\w+)`? \|", table, re.MULTILINE)
         assert default == str(parameters[name]["Default"])

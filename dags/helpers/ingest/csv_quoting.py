@@ -29,6 +29,8 @@ UNCLOSED_QUOTE = "quote that is not closed"
 TEXT_AFTER_QUOTE = "text after a closing quote"
 STRAY_QUOTE = "quote inside an unquoted field"
 BACKSLASH_QUOTE = "quote escaped by a backslash (CSV doubles it)"
+SEPARATE_BY_COMMAS = "separate its values by commas"
+_OTHER_DELIMITERS = {";": "semicolon", "\t": "tab", "|": "bar"}
 _REMEDIES = {
     WRONG_NUMBER_OF_FIELDS: "give the row the header's number of fields, and quotes to a value with commas",
     UNCLOSED_QUOTE: "close the quote, or remove it",
@@ -236,6 +238,12 @@ class QuotingScreen:
 def how_to_correct(reason: str) -> str:
     """Return what to do about a record that is malformed for this reason."""
     return _REMEDIES.get(reason, "write the value on one line")
+
+
+def other_delimiter(record: str) -> str | None:
+    """Return the name of the delimiter that seems to stand in place of commas, or None."""
+    found = max(_OTHER_DELIMITERS, key=record.count)
+    return _OTHER_DELIMITERS[found] if record.count(found) > record.count(",") else None
 
 
 def split_record(text: bytes, start: int = 0) -> tuple[list[str], int]:

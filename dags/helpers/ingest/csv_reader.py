@@ -24,10 +24,12 @@ from helpers.contract.records import LineCounts
 from helpers.errors import FileRejectedError
 from helpers.ingest.csv_quoting import (
     MAX_RECORD_BYTES,
+    SEPARATE_BY_COMMAS,
     MalformedRecord,
     Numbers,
     QuotingScreen,
     count_breaks,
+    other_delimiter,
     split_record,
 )
 from helpers.ingest.file_forms import other_format
@@ -39,7 +41,6 @@ HEADER_BYTES = 1024**2
 MAX_MALFORMED_TOGETHER = 200_000
 MAX_MALFORMED_CHARACTERS = 32 * 1024**2
 _GZIP_MAGIC = b"\x1f\x8b"
-_DELIMITERS = {";": "semicolon", "\t": "tab", "|": "bar"}
 _STARTS_LIKE_A_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:|\d{1,2}/\d{1,2}/\d{4}")
 
 
@@ -232,13 +233,12 @@ class CsvReader:
 
     def _hint(self, missing: list[str], header: list[str]) -> str:
         """Return what a header without the missing columns looks like and what to do, up to a semicolon."""
-        found = max(_DELIMITERS, key=header[0].count)
-        if len(header) == 1 and found in header[0]:
-            return f"the file looks {_DELIMITERS[found]}-separated: separate its values by commas; "
+        if len(header) == 1 and (delimiter := other_delimiter(header[0])):
+            return f"the file looks {delimiter}-separated: {SEPARATE_BY_COMMAS}; "
         if any(_STARTS_LIKE_A_TIME.match(name) for name in header):
             return f"the first line looks like data: put the header {','.join(self._columns)} above it; "
         if len(header) == 1:
-            return "separate its values by commas; "
+            return f"{SEPARATE_BY_COMMAS}; "
         return "".join(
             f"column '{_visible(name)}' differs from {column!r} in {_difference(name, column)}: rename it; "
             for column in missing

@@ -20,7 +20,12 @@ from helpers.contract.names import STREAM_COLUMNS
 from helpers.contract.records import RejectedExample
 from helpers.contract.rejections import make_example
 from helpers.ingest.catalogs import MAX_TEXT_BYTES
-from helpers.ingest.csv_quoting import how_to_correct
+from helpers.ingest.csv_quoting import (
+    SEPARATE_BY_COMMAS,
+    WRONG_NUMBER_OF_FIELDS,
+    how_to_correct,
+    other_delimiter,
+)
 from helpers.ingest.time_forms import guess_time_form
 
 LISTEN_TIME = pa.timestamp("us", tz="UTC")
@@ -244,6 +249,8 @@ def example_of(reason: str, rejected: pd.DataFrame) -> RejectedExample:
     if reason == INVALID_TIME:
         position, looks_like = guess_time_form(looked_at["listen_time"].str.strip())
     row = looked_at.iloc[position]
+    if reason == WRONG_NUMBER_OF_FIELDS and (delimiter := other_delimiter(row["malformed_record"])):
+        looks_like, remedy = f"a {delimiter}-separated row", SEPARATE_BY_COMMAS
     return make_example(int(row["line"]), row[column].strip() if column else None, remedy, looks_like)
 
 

@@ -8,7 +8,7 @@ from pipeline_support import DAY, RUN_ID, RUN_KEY, SONGS, Pipeline, Wire, read_p
 from helpers.contract.keys import manifest_key, report_key
 from helpers.contract.records import MovedInput
 from helpers.errors import BadInputError
-from helpers.prepare_reprocessing import parse_dates, prepare_reprocessing
+from helpers.prepare_reprocessing import prepare_reprocessing
 
 NEXT_DAY = "2024-06-26"
 
@@ -42,43 +42,6 @@ def moved_songs(pipeline: Pipeline) -> list[str]:
     return names
 
 
-class TestDates:
-    @pytest.mark.parametrize(
-        ("text", "days"),
-        [
-            (DAY, [DAY]),
-            (f"{NEXT_DAY},{DAY}", [DAY, NEXT_DAY]),
-            (f"{DAY},{DAY}", [DAY]),
-            (f" {DAY} , {NEXT_DAY},\n", [DAY, NEXT_DAY]),
-            (f"{DAY} {NEXT_DAY}", [DAY, NEXT_DAY]),
-            ("2024-02-29", ["2024-02-29"]),
-        ],
-        ids=["one", "in order", "given twice", "blanks and commas", "only a blank between", "leap day"],
-    )
-    def test_days_are_read(self, text: str, days: list[str]) -> None:
-        assert parse_dates(text) == days
-
-    @pytest.mark.parametrize(
-        "wrong",
-        ["2024-06-31", "2023-02-29", "25.06.2024", "2024-6-25", "yesterday", "2024-06-25T00:00:00"],
-    )
-    def test_value_that_is_not_a_day_is_named(self, wrong: str) -> None:
-        with pytest.raises(BadInputError) as error:
-            parse_dates(f"{DAY},{wrong}")
-
-        assert f"has {wrong!r}, which is not a day in the form YYYY-MM-DD" in str(error.value)
-
-    @pytest.mark.parametrize("wrong", ["20240625", "2024-W26-2"])
-    def test_day_in_another_form_of_iso_8601_is_refused_as_promised(self, wrong: str) -> None:
-        with pytest.raises(BadInputError, match=wrong):
-            parse_dates(wrong)
-
-    @pytest.mark.parametrize("text", [" ", ",", ""])
-    def test_no_day_at_all_is_an_error(self, text: str) -> None:
-        with pytest.raises(BadInputError, match="reprocess_dates has ''"):
-            parse_dates(text)
-
-
 class TestPrepareReprocessing:
     def test_glue_gets_the_days_and_todays_catalogs_and_no_listens(self, with_history: Pipeline) -> None:
         moved = prepare(with_history, f"{NEXT_DAY},{DAY}")
@@ -97,6 +60,14 @@ class TestPrepareReprocessing:
             "input/songs/part-00000.parquet",
             "input/users/part-00000.parquet",
         }
+
+    @pytest.mark.parametrize("dates", ["2024-06-01..2024-06-25, 2024-06-26", "2024-06-25..2024-07-31"])
+    def test_range_means_those_of_its_days_that_have_history(
+        self, with_history: Pipeline, dates: str
+    ) -> None:
+        prepare(with_history, dates)
+
+        assert input_manifest(with_history)["reprocess_dates"] == [DAY, NEXT_DAY]
 
     def test_run_is_recorded_without_files_and_with_the_versions_of_the_catalogs(
         self, with_history: Pipeline
@@ -165,9 +136,15 @@ class TestPrepareReprocessing:
         ("dates", "named"),
         [
             (f"{DAY},2024-06-01,{NEXT_DAY},2024-06-02", "No listens of 2024-06-01, 2024-06-02 are in"),
-            (f"{DAY},someday", "'someday'"),
+            (f"2024-07-01..2024-07-31,{DAY},2024-06-01", "No listens of 2024-06-01 are in"),
+            ("2024-07-01..2024-07-31", r"No listens of 2024-07-01\.\.2024-07-31 are in"),
+            (
+                f"{DAY},someday",
+                "reprocess_dates has 'someday', which is not a day in the form YYYY-MM-DD; give",
+            ),
+            (f"{NEXT_DAY}..{DAY}", rf"which ends before it begins: write {DAY}\.\.{NEXT_DAY}; give"),
         ],
-        ids=["without history", "no day"],
+        ids=["without history", "day beside a range", "range without history", "no day", "swapped"],
     )
     def test_wrong_days_are_named_and_nothing_is_written(
         self, with_history: Pipeline, dates: str, named: str

@@ -251,9 +251,17 @@ class TestSeveralRuns:
         assert before.items() <= pipeline.items().items()
 
     @pytest.mark.scenarios(42)
-    def test_older_history_cannot_overwrite_the_day(self, pipeline: Pipeline) -> None:
+    def test_older_history_cannot_overwrite_a_day_that_a_later_run_writes(self, pipeline: Pipeline) -> None:
         run(pipeline, {DAY: GlueDay({"pop": 1}, new=1)})
         run(pipeline, {DAY: GlueDay({"pop": 2}, new=1)}, LATER_RUN, frozen_at=LATER_FROZEN)
+        # The totals of a complete day would be compared.
+        pipeline.dynamodb.update_item(
+            TableName=pipeline.config.kpi_table,
+            Key={"date": {"S": DAY}, "track_genre": {"S": "ALL_GENRES"}},
+            UpdateExpression="SET #status = :updating",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues={":updating": {"S": "updating"}},
+        )
         before = pipeline.items()
         key = f"listens/listen_date={DAY}/{run_key_of(LATER_RUN)}__part-00000-a.parquet"
         pipeline.s3.delete_object(Bucket=pipeline.config.archive_bucket, Key=key)
@@ -543,7 +551,28 @@ class TestRefusals:
         compute(pipeline, {DAY: GlueDay({"pop": 2}, new=1)}, LATER_RUN, frozen_at=LATER_FROZEN)
 
         with pytest.raises(
-            ReconciliationError, match=r"the table has 2 listens and the run adds 1, .* counts 2"
+            ReconciliationError,
+            match=r"has 2 listens of 1 history objects and the run adds 1, .* counts 2 of 2",
+        ):
+            store(pipeline, LATER_RUN)
+
+        assert_unchanged(pipeline, before)
+
+    @pytest.mark.parametrize(("runs_before", "listens"), [(1, 1), (2, 1), (2, 3)])
+    @pytest.mark.scenarios(64)
+    def test_day_whose_history_lost_objects_keeps_its_kpis(
+        self, pipeline: Pipeline, runs_before: int, listens: int
+    ) -> None:
+        """A late file would replace the day by its own few listens, or never be seen by the table."""
+        for number in range(runs_before):
+            run(pipeline, {DAY: GlueDay({"pop": 2 + number}, new=2 - number)}, f"earlier {number}")
+        for key in pipeline.archived("listens/"):
+            pipeline.s3.delete_object(Bucket=pipeline.config.archive_bucket, Key=key)
+        before = pipeline.items(), pipeline.archived()
+        compute(pipeline, {DAY: GlueDay({"rock": listens}, new=listens)}, LATER_RUN, frozen_at=LATER_FROZEN)
+
+        with pytest.raises(
+            ReconciliationError, match=r"counts \d of 1\. .*put archived files back \(docs/recovery"
         ):
             store(pipeline, LATER_RUN)
 

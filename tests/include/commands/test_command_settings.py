@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from include.commands import command_settings, local_aws, scheduler
+from include.commands import command_settings, scheduler
 from include.commands.__main__ import main
 from include.commands.environment import airflow_environment
 from include.commands.errors import UserError
+from include.commands.local_aws import LocalAws
 from include.commands.services import Service, recorded_services
 from include.local_aws.provision import read_template
 from tests.test_dotenv_example import example
@@ -99,11 +100,11 @@ def test_settings_come_too_late_for_what_is_running(
 
     monkeypatch.setenv(command_settings.GIVEN_SETTINGS, "AWS_PORT PIPELINE_SCHEDULE")
     with pytest.raises(UserError, match=r"takes PIPELINE_SCHEDULE only when it starts\. First: make down"):
-        scheduler.up(5999, 8123, 8599, console)
+        scheduler.up(LocalAws(5999, console), 8123, 8599)
 
-    given = {command_settings.GIVEN_SETTINGS: "LOCAL_AWS_DRIVER_MEMORY"}
+    monkeypatch.setenv(command_settings.GIVEN_SETTINGS, "LOCAL_AWS_DRIVER_MEMORY")
     with pytest.raises(UserError, match="takes LOCAL_AWS_DRIVER_MEMORY only when it starts"):
-        local_aws.ensure_running(5999, given, "run", console)
+        LocalAws(5999, console).ensure_running("run")
 
 
 @pytest.mark.parametrize(

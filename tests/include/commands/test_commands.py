@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from include.commands import dashboard, scheduler
+from include.commands import dashboard, scheduler, services
 from include.commands.__main__ import main
 from include.commands.airflow_version import AIRFLOW, VERSIONS
 from include.commands.environment import ROOT
 from include.commands.errors import UserError
+from include.commands.local_aws import LocalAws
 from include.commands.services import Service, recorded_services
 
 
@@ -50,7 +51,7 @@ def test_taken_port_of_local_aws_is_named_with_the_remedy(
 
     message = capfd.readouterr().err
     assert f"Port {port}, which local AWS needs, is taken" in message
-    assert f"make {command} AWS_PORT={port + 1}{AIRFLOW.make_option}" in message
+    assert f"make {command} AWS_PORT={services.free_port_after(port)}{AIRFLOW.make_option}" in message
     assert recorded_services() == []
 
 
@@ -61,7 +62,7 @@ def test_taken_port_of_the_webserver_is_named_before_anything_starts(
         port = listener.getsockname()[1]
         assert main(["up", "--web-port", str(port), "--dashboard-port", "2"]) == 1
 
-    assert f"make up{AIRFLOW.make_option} WEB_PORT={port + 1}" in capfd.readouterr().err
+    assert f"make up{AIRFLOW.make_option} WEB_PORT={services.free_port_after(port)}" in capfd.readouterr().err
     assert recorded_services() == []
 
 
@@ -80,7 +81,10 @@ def test_taken_port_of_the_dashboard_is_named_before_anything_starts(
 
     message = capfd.readouterr().err
     assert f"Port {port}, which the dashboard needs, is taken" in message
-    assert f"make dashboard AWS_PORT=5999{AIRFLOW.make_option} DASHBOARD_PORT={port + 1}" in message
+    assert (
+        f"make dashboard AWS_PORT=5999{AIRFLOW.make_option} DASHBOARD_PORT={services.free_port_after(port)}"
+        in message
+    )
     assert recorded_services() == []
 
 
@@ -91,17 +95,20 @@ def test_up_names_a_taken_port_of_its_dashboard_before_anything_starts(
         port = listener.getsockname()[1]
         assert main(["up", "--aws-port", "5999", "--web-port", "1", "--dashboard-port", str(port)]) == 1
 
-    assert f"make up AWS_PORT=5999{AIRFLOW.make_option} DASHBOARD_PORT={port + 1}" in capfd.readouterr().err
+    assert (
+        f"make up AWS_PORT=5999{AIRFLOW.make_option} DASHBOARD_PORT={services.free_port_after(port)}"
+        in capfd.readouterr().err
+    )
     assert recorded_services() == []
 
 
 def test_dashboard_without_its_environment_says_what_makes_it(
-    local_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    local_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, console: Console
 ) -> None:
     monkeypatch.setattr(dashboard, "PYTHON", tmp_path / "python")
 
     with pytest.raises(UserError, match=r"python is missing\. First: make dashboard"):
-        dashboard.start(5999, 8599, os.environ)
+        dashboard.start(LocalAws(5999, console), 8599)
 
     assert recorded_services() == []
 
@@ -122,7 +129,7 @@ def test_up_leaves_the_dashboard_running(local_dir: Path, tmp_path: Path, consol
         _start_sleeping(name, tmp_path) for name in ("triggerer", "dashboard_8599_on_aws_5999")
     )
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(UserError, match="is taken"):
-        scheduler.up(5999, listener.getsockname()[1], 8599, console)
+        scheduler.up(LocalAws(5999, console), listener.getsockname()[1], 8599)
 
     assert left_over.process() is None
     assert dashboard.process() is not None
@@ -131,11 +138,12 @@ def test_up_leaves_the_dashboard_running(local_dir: Path, tmp_path: Path, consol
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["", ""], "DATES must name the days"),
-        ([" , "], "DATES must name the days"),
+        (["", ""], "DATES must name days"),
+        ([" , "], "DATES must name days"),
         (["2024-06-25,yesterday"], "DATES has 'yesterday'"),
         (["2024-02-30"], "DATES has '2024-02-30'"),
         (["20240625"], "DATES has '20240625'"),
+        (["2024-06-30..2024-06-01"], "before it begins: write 2024-06-01..2024-06-30. For example: make rep"),
         (["2024-06-25", "/no/such/folder"], "DATA=/no/such/folder is not a folder"),
         (["2024-06-25"], "Local AWS is not running on port 5999, so there is no data"),
     ],
@@ -168,10 +176,28 @@ def test_forgetting_without_local_aws_says_what_to_do_first(
     assert recorded_services() == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["2024-06-25"], "First: make run AWS_PORT=5999"),
+        (["", "some-run"], "First: make run AWS_PORT=5999"),
+        (["2024-06-25", "some-run"], "and not both"),
+        ([], "DATES must name days. For example: make replay DATES="),
+        (["2024-06-26..2024-06-25"], "write 2024-06-25..2024-06-26. For example: make replay"),
+    ],
+)
+def test_replay_fails_before_anything_starts(
+    arguments: list[str], message: str, local_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", "--aws-port", "5999", "--", *arguments]) == 1
+
+    assert message in capfd.readouterr().err
+    assert recorded_services() == []
+
+
 @pytest.mark.parametrize("port", ["abc", "0", "65536", "-1"])
 def test_value_that_is_not_a_port_is_refused(port: str, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["run", f"--aws-port={port}"])
+    assert main(["run", f"--aws-port={port}"]) == 1
 
     assert f"'{port}' is not a port" in capfd.readouterr().err
 
@@ -180,7 +206,7 @@ def test_up_again_says_where_it_is_up(local_dir: Path, tmp_path: Path, console: 
     for name in (*AIRFLOW.other_services, f"{AIRFLOW.web}_8123_on_aws_5999"):
         _start_sleeping(name, tmp_path)
 
-    assert scheduler.up(5555, 8083, 8501, console) == 0
+    assert scheduler.up(LocalAws(5555, console), 8083, 8501) == 0
 
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert f"{AIRFLOW.name} is up already." in text
@@ -201,7 +227,7 @@ def test_other_version_of_airflow_keeps_running_and_is_named_with_the_remedy(
     )
 
     for command in (
-        lambda: scheduler.up(5555, 8083, 8501, console),
+        lambda: scheduler.up(LocalAws(5555, console), 8083, 8501),
         lambda: scheduler.refuse_settings_of_running_airflow(5999),
     ):
         with pytest.raises(UserError) as refused:
@@ -215,7 +241,7 @@ def test_up_again_says_where_its_dashboard_is(local_dir: Path, tmp_path: Path, c
     for name in (*airflow, "dashboard_8599_on_aws_5999", "dashboard_8600_on_aws_5998"):
         _start_sleeping(name, tmp_path)
 
-    scheduler.up(5999, 8123, 8599, console)
+    scheduler.up(LocalAws(5999, console), 8123, 8599)
 
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "Dashboard:     http://localhost:8599\n" in text
@@ -291,6 +317,7 @@ main(["run", "/no/such/folder"])
 main(["reprocess", "no day"])
 main(["redrive", "some-run"])
 main(["forget", "u1"])
+main(["replay", "2024-06-25"])
 main(["down"])
 print(sorted({"airflow", "boto3", "moto", "pandas"} & set(sys.modules)))
 """

@@ -10,11 +10,13 @@ import pytest
 from moto import mock_aws
 from rich.console import Console
 
-from include.commands import delivery
+from include.commands import delivery, services
 from include.commands.errors import UserError
+from include.commands.local_aws import LocalAws
 from include.sample_data import write_sample_data
 
 MakeFolder = Callable[..., Path]
+AWS = LocalAws(5600, Console(), {"SOURCE_BUCKET_NAME": "source"})
 
 
 @pytest.fixture
@@ -255,10 +257,11 @@ def test_folder_with_other_catalogs_does_not_join_the_sample(
     root = make_folder("streams/own.csv", "songs/own.csv", "users/users.csv")
 
     with pytest.raises(UserError, match=r"holds the sample data.*Nothing was uploaded") as refused:
-        delivery.require_apart_from_sample(delivery.read_delivery(root), "source", 5600)
+        delivery.require_apart_from_sample(delivery.read_delivery(root), AWS)
 
     assert f"make down, then make run DATA='{root}' AWS_PORT=5600\n" in str(refused.value)
-    assert str(refused.value).endswith(f"make run DATA='{root}' AWS_PORT=5601")
+    beside = services.free_port_after(AWS.port)
+    assert str(refused.value).endswith(f"make run DATA='{root}' AWS_PORT={beside}")
 
 
 def test_folder_with_corrected_catalogs_of_the_sample_does_not_join_it(
@@ -269,27 +272,27 @@ def test_folder_with_corrected_catalogs_of_the_sample_does_not_join_it(
         songs.write("one,more,song,rock,180000,50\n")
 
     with pytest.raises(UserError, match="holds the sample data"):
-        delivery.require_apart_from_sample(delivery.read_delivery(root), "source", 5555)
+        delivery.require_apart_from_sample(delivery.read_delivery(root), AWS)
 
     # This also holds after reprocessing has uploaded the folder's catalogs.
     s3.upload_file(str(root / "songs/songs.csv"), "source", "songs/songs.csv")
     with pytest.raises(UserError, match="holds the sample data"):
-        delivery.require_apart_from_sample(delivery.read_delivery(root), "source", 5555)
+        delivery.require_apart_from_sample(delivery.read_delivery(root), AWS)
 
 
 def test_more_listens_with_the_catalogs_of_the_sample_join_it(sample_in_source: Path, tmp_path: Path) -> None:
     write_sample_data(tmp_path / "big", listens=50_000, days=5)
 
-    delivery.require_apart_from_sample(delivery.read_delivery(tmp_path / "big"), "source", 5555)
+    delivery.require_apart_from_sample(delivery.read_delivery(tmp_path / "big"), AWS)
 
 
 def test_folder_joins_another_folder(make_folder: MakeFolder, s3: Any, console: Console) -> None:
     folder = delivery.read_delivery(make_folder("streams/a.csv", "songs/s.csv", "users/u.csv"))
-    delivery.require_apart_from_sample(folder, "source", 5555)
+    delivery.require_apart_from_sample(folder, AWS)
     delivery.deliver(folder, "source", console)
     (folder.root / "songs/s.csv").rename(folder.root / "songs/other.csv")
 
-    delivery.require_apart_from_sample(delivery.read_delivery(folder.root), "source", 5555)
+    delivery.require_apart_from_sample(delivery.read_delivery(folder.root), AWS)
 
 
 def test_replaced_and_waiting_files_are_named(make_folder: MakeFolder, s3: Any, console: Console) -> None:

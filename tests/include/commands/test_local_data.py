@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,8 +15,8 @@ from typing import Any
 import pytest
 
 from include.commands import services
-from include.commands.environment import ROOT, aws_environment, endpoint_url
-from include.commands.local_aws import ensure_running
+from include.commands.environment import ROOT, endpoint_url
+from include.commands.local_aws import LocalAws
 from include.commands.terminal import open_console
 from include.local_aws.provision import provision
 from local_aws_support import connect
@@ -33,8 +34,8 @@ sys.exit(main(sys.argv[2:]))
 
 
 @dataclass
-class LocalAws:
-    """A local AWS with the pipeline's buckets, as `make run` starts it."""
+class Commands:
+    """The commands, and the buckets of the local AWS on which they work."""
 
     port: int
     local_dir: Path
@@ -72,26 +73,26 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Pat
         patch.setattr(services, "LOCAL_DIR", local_dir)
         patch.setattr(services, "LOGS_DIR", local_dir / "logs")
         try:
-            ensure_running(port, aws_environment(os.environ, port), "run", open_console())
+            LocalAws(port, open_console()).ensure_running("run")
             yield port, local_dir
         finally:
             services.stop(services.recorded_services())
 
 
 @pytest.fixture
-def local(started: tuple[int, Path]) -> Iterator[LocalAws]:
+def local(started: tuple[int, Path]) -> Iterator[Commands]:
     """Local AWS; objects that a test puts there are deleted afterwards."""
     port, local_dir = started
     s3 = connect("s3", endpoint_url(port))
     names = provision(endpoint_url(port))
-    yield LocalAws(port, local_dir, names, s3)
+    yield Commands(port, local_dir, names, s3)
     for bucket in (names["SOURCE_BUCKET_NAME"], names["ARCHIVE_BUCKET_NAME"]):
         listed = s3.list_object_versions(Bucket=bucket)
         for version in listed.get("Versions", []) + listed.get("DeleteMarkers", []):
             s3.delete_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
 
 
-def test_redrive_lists_fetches_puts_back_and_says_how_to_go_on(local: LocalAws) -> None:
+def test_redrive_lists_fetches_puts_back_and_says_how_to_go_on(local: Commands) -> None:
     assert "Nothing is in quarantine." in local.call("redrive").stdout
     local.put("ARCHIVE", f"quarantine/{RUN_KEY}/bad__1.csv", "user,track,time\n")
     local.put(
@@ -114,7 +115,7 @@ def test_redrive_lists_fetches_puts_back_and_says_how_to_go_on(local: LocalAws) 
     assert "1 in quarantine, 1 put back" in local.call("redrive").stdout
 
 
-def test_redrive_of_an_unknown_run_is_an_error_that_names_the_known(local: LocalAws) -> None:
+def test_redrive_of_an_unknown_run_is_an_error_that_names_the_known(local: Commands) -> None:
     local.put("ARCHIVE", f"quarantine/{RUN_KEY}/bad__1.csv", "user,track,time\n")
 
     done = local.call("redrive", "../services")
@@ -127,7 +128,7 @@ def test_redrive_of_an_unknown_run_is_an_error_that_names_the_known(local: Local
 
 
 def test_reprocess_before_any_run_says_what_to_do_first(
-    local: LocalAws, make_folder: Callable[..., Path]
+    local: Commands, make_folder: Callable[..., Path]
 ) -> None:
     done = local.call("reprocess", "2024-06-25", str(make_folder("songs/songs.csv")))
 
@@ -137,7 +138,7 @@ def test_reprocess_before_any_run_says_what_to_do_first(
 
 
 def test_reprocess_of_a_day_without_listens_uploads_nothing(
-    local: LocalAws, make_folder: Callable[..., Path]
+    local: Commands, make_folder: Callable[..., Path]
 ) -> None:
     for day in ("2024-06-25", "2024-06-27"):
         local.put("ARCHIVE", f"listens/listen_date={day}/x__part-0.parquet", "")
@@ -150,7 +151,24 @@ def test_reprocess_of_a_day_without_listens_uploads_nothing(
     assert local.source() == {}
 
 
-def test_forgetting_asks_first_and_names_what_was_wrong(local: LocalAws) -> None:
+def test_replay_asks_first_puts_back_and_says_how_to_go_on(local: Commands) -> None:
+    file = {"key": "streams/a.csv", "version_id": "1", "etag": "e", "disposition": "archive"}
+    report = {"run_key": RUN_KEY, "frozen_at": "2024-06-26", "totals": {"archived": 1}}
+    report |= {"days": {"2024-06-25": {}}, "files": [file | {"destination": "streams/2024-06-26/a__1.csv"}]}
+    local.put("ARCHIVE", f"runs/{RUN_KEY}/report.json", json.dumps(report))
+    local.put("ARCHIVE", "streams/2024-06-26/a__1.csv", "user_id,track_id,listen_time\n")
+
+    refused = local.call("replay", "2024-06-01..2024-06-30")
+    assert f"{RUN_KEY}: 1 archived file" in refused.stdout
+    assert "the answer was not yes. YES=yes answers it." in refused.stderr
+    assert local.source() == {}
+
+    done = local.call("replay", "--yes", "", RUN_KEY)
+    assert f"make run AWS_PORT={local.port} takes 1 file and adds no sample data." in done.stdout
+    assert local.source() == {"streams/replayed/a__1.csv": "user_id,track_id,listen_time\n"}
+
+
+def test_forgetting_asks_first_and_names_what_was_wrong(local: Commands) -> None:
     rows = "user_id,track_id,listen_time\nu1,t,2024-06-25 10:00:00\nu2,t,2024-06-25 10:00:00\n"
     local.put("SOURCE", "streams/a.csv", rows)
 
@@ -163,7 +181,7 @@ def test_forgetting_asks_first_and_names_what_was_wrong(local: LocalAws) -> None
     assert local.source() == {"streams/a.csv": rows}
 
 
-def test_forgetting_removes_the_user_from_a_waiting_file(local: LocalAws) -> None:
+def test_forgetting_removes_the_user_from_a_waiting_file(local: Commands) -> None:
     local.put("SOURCE", "streams/a.csv", "user_id,track_id\nu1,t\nu2,t\n")
 
     done = local.call("forget", "--yes", "u1")

@@ -55,6 +55,7 @@ def test_help_names_every_command(project: Path) -> None:
         "run",
         "reprocess",
         "redrive",
+        "replay",
         "forget",
         "up",
         "dashboard",
@@ -158,6 +159,10 @@ def test_days_and_run_key_are_handed_on_as_they_are(project: Path) -> None:
 
     assert _make(project, "redrive", "RUN=a$b").stdout == f"{start}<redrive><--aws-port><5555><--><a$b>"
     assert _make(project, "redrive").stdout == f"{start}<redrive><--aws-port><5555><--><>"
+
+    done = _make(project, "replay", "DATES=2024-06-01..$x", "RUN=a$b", "YES=yes", "AWS_PORT=1")
+    assert done.stdout == f"{start}<replay><--aws-port><1><--yes><--><2024-06-01..$x><a$b>"
+    assert _make(project, "replay").stdout == f"{start}<replay><--aws-port><5555><--><><>"
 
     done = _make(project, "sql", "QUERY=SELECT '$x' \"y\"", "FORMAT=csv")
     assert done.stdout == "<-m><include.sql><--aws-port><5555><--format><csv><--><SELECT '$x' \"y\">"

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def on_end(label, state, seconds):
 
 try:
     with output_to(folder / "run.log"):
-        outcome = pipeline_run.run_pipeline(lambda label: None, on_end, json.loads(sys.argv[2]))
+        for conf in json.loads(sys.argv[2]):
+            outcome = pipeline_run.run_pipeline(lambda label: None, on_end, conf)
     console.print_json(json.dumps({**vars(outcome), "ended": ended}))
 except UserError as error:
     console.print_json(json.dumps({"error": str(error)}))
@@ -90,10 +92,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _run(folder: Path, behaviour: str = "", conf: dict[str, Any] | None = None) -> dict[str, Any]:
+def _run(folder: Path, behaviour: str = "", confs: Sequence[dict[str, Any]] = ({},)) -> dict[str, Any]:
     environment = airflow_environment(os.environ, 5555, {"BEHAVIOUR": behaviour}, folder / "home")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder), json.dumps(conf or {})],
+        [sys.executable, "-c", PROGRAM, str(folder), json.dumps(confs)],
         env=environment,
         capture_output=True,
         text=True,
@@ -121,10 +123,12 @@ def test_every_task_of_a_good_run_is_reported_once(folder: Path) -> None:
     assert "printed by a task" in (folder / "run.log").read_text()
 
 
-def test_parameters_reach_the_tasks(folder: Path) -> None:
-    outcome = _run(folder, conf={"numbers": [5]})
+def test_parameters_reach_the_tasks_of_each_run_of_the_process(folder: Path) -> None:
+    outcome = _run(folder, confs=[{"numbers": [5]}, {"numbers": []}])
 
-    assert sorted(label for label, _, _ in outcome["ended"]) == ["double [0]", "numbers", "total"]
+    labels = [label for label, _, _ in outcome["ended"]]
+    assert sorted(labels[:3]) == ["double [0]", "numbers", "total"]
+    assert sorted(labels[3:]) == ["double", "numbers", "total"]
 
 
 def test_failed_run_names_the_task_and_its_error(folder: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from moto import mock_aws
 
 from helpers.contract.keys import report_key, run_key_of
-from include.commands.results import list_days, read_day, read_report
+from include.commands.results import read_day, read_report
 
 RUN_ID = "manual__2024-06-25T10:00:00+00:00"
 
@@ -31,18 +31,6 @@ def test_report_of_the_run_is_read_from_the_archive() -> None:
         Bucket="archive", Key=report_key(run_key_of(RUN_ID)), Body=json.dumps({"status": "complete"})
     )
     assert read_report(s3, "archive", RUN_ID) == {"status": "complete"}
-
-
-def test_days_of_the_history_are_listed_in_order() -> None:
-    s3 = boto3.client("s3")
-    s3.create_bucket(Bucket="archive")
-
-    assert list_days(s3, "archive") == []
-
-    for key in ("2024-06-26/a__1.parquet", "2024-06-25/a__1.parquet", "2024-06-25/b__1.parquet"):
-        s3.put_object(Bucket="archive", Key=f"listens/listen_date={key}")
-    s3.put_object(Bucket="archive", Key="runs/x/report.json")
-    assert list_days(s3, "archive") == ["2024-06-25", "2024-06-26"]
 
 
 def test_all_items_of_the_day_are_read_and_no_others() -> None:

@@ -135,6 +135,16 @@ def test_taken_port_is_named_with_the_remedy() -> None:
     services.require_free_port(port, "local AWS", "make run AWS_PORT=1234")
 
 
+def test_next_free_port_is_beyond_those_that_are_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = listener.getsockname()[1]
+
+        free = services.free_port_after(taken - 1)
+
+    assert free > taken
+    assert not services.port_is_taken(free)
+
+
 def test_local_service_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
 

@@ -202,6 +202,7 @@ def test_erasure_killed_after_any_change_is_finished_by_the_next(
 
 
 @pytest.mark.slow
+@pytest.mark.scenarios
 def test_erasure_killed_before_any_call_is_finished_by_the_next(
     kept: Kept, local_aws: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

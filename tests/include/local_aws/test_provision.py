@@ -58,9 +58,11 @@ def test_template_is_valid() -> None:
     assert lint_file(REPOSITORY / "include" / "stack.yaml") == []
 
 
-def test_outputs_are_the_variables_of_the_pipeline_and_a_policy(environment: dict[str, str]) -> None:
-    policy = environment["FORGET_USERS_POLICY_ARN"]
-    assert policy.startswith("arn:aws:iam::123456789012:policy/")
+def test_outputs_are_the_variables_of_the_pipeline_and_policies_for_people(
+    environment: dict[str, str],
+) -> None:
+    policies = {name: environment[name] for name in ("FORGET_USERS_POLICY_ARN", "REPLAY_POLICY_ARN")}
+    assert all(arn.startswith("arn:aws:iam::123456789012:policy/") for arn in policies.values())
     assert environment == {
         "SOURCE_BUCKET_NAME": "music-streaming-source",
         "INTERMEDIATE_BUCKET_NAME": "music-streaming-intermediate",
@@ -69,7 +71,7 @@ def test_outputs_are_the_variables_of_the_pipeline_and_a_policy(environment: dic
         "GLUE_JOB_NAME": "music_streaming_kpis",
         "GLUE_ROLE_NAME": ROLE,
         "ALERT_SNS_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:music-streaming-alerts",
-        "FORGET_USERS_POLICY_ARN": policy,
+        **policies,
         "AWS_DEFAULT_REGION": "us-east-1",
     }
 
@@ -89,16 +91,16 @@ def test_changed_template_is_applied_and_keeps_the_data(
     s3 = connect("s3", local_aws)
     s3.put_object(Bucket="music-streaming-source", Key="kept", Body=b"1")
     template = (REPOSITORY / "include" / "stack.yaml").read_text()
-    (tmp_path / "stack.yaml").write_text(template.replace("NoncurrentDays: 90", "NoncurrentDays: 30"))
+    (tmp_path / "stack.yaml").write_text(template.replace("NoncurrentDays: 7", "NoncurrentDays: 3"))
     monkeypatch.setattr("include.local_aws.provision._TEMPLATE", tmp_path / "stack.yaml")
     assert provision(local_aws) == environment
-    rule = rules_of(s3, "music-streaming-source")["expire-noncurrent-versions"]
-    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    rule = rules_of(s3, "music-streaming-intermediate")["expire-noncurrent-versions"]
+    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 3}
 
     monkeypatch.undo()
     assert provision(local_aws) == environment
-    rule = rules_of(s3, "music-streaming-source")["expire-noncurrent-versions"]
-    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 90}
+    rule = rules_of(s3, "music-streaming-intermediate")["expire-noncurrent-versions"]
+    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 7}
     assert s3.get_object(Bucket="music-streaming-source", Key="kept")["Body"].read() == b"1"
 
 
@@ -128,7 +130,10 @@ def test_only_what_is_temporary_expires(local_aws: str, environment: dict[str, s
         for bucket in BUCKETS
     }
     assert expiring == {
-        "music-streaming-archive": {},
+        "music-streaming-archive": {
+            "kpis/": {"NoncurrentVersionExpiration": {"NoncurrentDays": 90}},
+            "catalogs/": {"NoncurrentVersionExpiration": {"NoncurrentDays": 90}},
+        },
         "music-streaming-intermediate": {
             "runs/": {"Expiration": {"Days": 7}},
             "athena-results/": {"Expiration": {"Days": 7}},

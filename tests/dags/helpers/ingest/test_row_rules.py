@@ -305,6 +305,15 @@ class TestExampleOf:
         assert (example["line"], example["value"]) == (2, "too,few")
         assert example["remedy"].startswith("give the row the header's number of fields")
 
+    @pytest.mark.parametrize(("delimiter", "name"), [("\t", "tab"), (";", "semicolon"), ("|", "bar")])
+    def test_row_with_another_delimiter_is_recognized(self, delimiter: str, name: str) -> None:
+        row = BROKEN["malformed record"] | {"malformed_record": delimiter.join("abc")}
+
+        example = self.example("wrong number of fields", row)
+
+        assert example["looks_like"] == f"a {name}-separated row"
+        assert example["remedy"] == "separate its values by commas"
+
     @pytest.mark.parametrize("reason", ["empty user_id", "NUL character", "byte order mark"])
     def test_user_id_is_not_shown(self, reason: str) -> None:
         assert self.example(reason, BROKEN[reason])["value"] is None
