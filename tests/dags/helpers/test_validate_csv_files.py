@@ -215,6 +215,7 @@ class TestValidateCsvFiles:
         assert "sample_of_rejected_rows" not in second
 
     def test_newest_valid_listen_of_each_accepted_file_is_noted(self, lenient: Pipeline) -> None:
+        lenient.upload_catalogs()
         lenient.upload(
             "streams/a.csv", streams(GOOD, f"u1,t1,{DAY}T09:30:00-02:00", "u1,t1,2999-01-01 00:00:00")
         )
