@@ -45,16 +45,6 @@ def took(duration: timedelta) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {seconds} s"
 
 
-def size(number: int) -> str:
-    """Return a number of bytes as people write it."""
-    amount = float(number)
-    for unit in ("bytes", "kB", "MB"):
-        if amount < 1000:
-            return f"{amount:,.0f} {unit}" if unit == "bytes" else f"{amount:,.1f} {unit}"
-        amount /= 1000
-    return f"{amount:,.1f} GB"
-
-
 def listening_time(minutes: Decimal, beside: Decimal | None = None, *, signed: bool = False) -> str:
     """Return a listening time in minutes or hours.
 

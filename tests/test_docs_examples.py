@@ -20,12 +20,14 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
+from helpers.contract.keys import report_key
 from include.kpis.__main__ import main as kpis
 from kpi_table_support import day_items, make_table, put_items
 from local_aws_support import REPOSITORY, connect, running_server
+from quality_support import thirty_reports
 from tests.docs_pages import NAMES, PAGES, fences, shell_commands
 
-DAY = date(2024, 6, 25)
+DAY, ARCHIVE = date(2024, 6, 25), "music-streaming-archive"
 COMMANDS = [words for _, words in shell_commands()]
 MAKE = sorted({tuple(words[1:]) for words in COMMANDS if words[0] == "make"})
 MODULES = sorted({tuple(words[2:]) for words in COMMANDS if words[0].endswith("python")})
@@ -36,12 +38,15 @@ NOT_RUN = {"astro", "aws", "cat", "cd", "cp", "curl", "done", "echo", "export", 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """A local AWS with the table of the examples."""
+    """A local AWS with the table of the examples and the report of a run."""
     with running_server() as (endpoint_url, _):
         dynamodb = connect("dynamodb", endpoint_url)
         make_table(dynamodb, "music_kpis_table")
         genres = {"cedar-chant": 387, "quartz-drift": 302, "lunar-strum": 278, "Unknown": 9}
         put_items(dynamodb, "music_kpis_table", day_items(DAY, genres))
+        s3, report = connect("s3", endpoint_url), thirty_reports()[0]
+        s3.create_bucket(Bucket=ARCHIVE)
+        s3.put_object(Bucket=ARCHIVE, Key=report_key(report["run_key"]), Body=json.dumps(report))
         yield endpoint_url
 
 
@@ -51,6 +56,7 @@ def environment(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Airflow, which other tests import, makes the libraries' log part of the output.
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     for name, value in {
+        "ARCHIVE_BUCKET_NAME": ARCHIVE,
         "AWS_ENDPOINT_URL": server,
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "local",

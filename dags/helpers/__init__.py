@@ -21,7 +21,7 @@ The rooms. A task imports rooms, never another task; a room imports no task.
 - `aws` creates clients and uses S3 and the KPI table safely.
 - `ingest` reads CSV files and catalogs, and decides which rows are valid.
 - `run` reads and writes the state that a run's tasks share: manifests, checks, Glue's output, the report.
-- `notices` informs people: run notes, alerts, links, the success metric.
+- `notices` informs people: run notes, alerts, links, metrics.
 
 `errors` defines every failure that people see, each with its runbook section and the next step.
 """

@@ -15,6 +15,7 @@ from helpers.notices.note_run import note_run
 from helpers.notices.run_links import report_page
 from helpers.run.dispositions import carry_out_dispositions
 from helpers.run.erasures import refuse_if_users_were_forgotten
+from helpers.run.glue_job_runs import read_glue_usage
 from helpers.run.glue_output import read_summary
 from helpers.run.report import build_complete_report, write_report
 from helpers.run.store import RunStore
@@ -40,7 +41,8 @@ def archive_streams_data(stored: StoredKpis, config: PipelineConfig) -> str:
     manifest, moved, summary = run.manifest(), run.input_manifest(), read_summary(run)
     refuse_if_users_were_forgotten(run, manifest["frozen_at"])
     destinations = carry_out_dispositions(run, manifest, moved["outcomes"])
-    report = build_complete_report(manifest, moved, summary, stored, destinations)
+    glue = read_glue_usage(config, run.run_key)
+    report = build_complete_report(manifest, moved, summary, stored, destinations, glue)
     return write_report(run, report)
 
 

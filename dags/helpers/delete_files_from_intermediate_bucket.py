@@ -9,8 +9,8 @@ from helpers.contract.records import COMPLETE
 from helpers.contract.settings import PipelineConfig
 from helpers.errors import HandoverError
 from helpers.notices.notify_warnings import notify_warnings
+from helpers.notices.run_metrics import send_metrics
 from helpers.notices.sentences import waiting_sentence
-from helpers.notices.success_metric import count_success
 from helpers.run.source_files import list_new_files
 from helpers.run.store import RunStore
 
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 def delete_files_from_intermediate_bucket(run_key: str, config: PipelineConfig) -> int:
     """Delete the run's objects in the intermediate bucket and return their number.
 
-    This is the run's last task, so it counts a run of new files as succeeded. A reprocessing run is not
-    counted: the alarm on the count watches for new files. The log names the files that wait for another run,
-    because a complete run takes no more files when it is cleared.
+    This is the run's last task, so it counts a run of new files as succeeded and sends its figures. A
+    reprocessing run sends no metrics: the alarms on them watch for new files. The log names the files that
+    wait for another run, because a complete run takes no more files when it is cleared.
 
     Raises:
         HandoverError: the run has no report yet, so a retry may still need the objects.
@@ -43,5 +43,5 @@ def delete_files_from_intermediate_bucket(run_key: str, config: PipelineConfig) 
         new, _ = list_new_files(run.s3, config, report["files"])
         if new:
             logger.warning(waiting_sentence(new))
-        count_success(config, report["completed_at"])
+        send_metrics(config, report)
     return deleted

@@ -94,6 +94,7 @@ def move_files_to_intermediate_bucket(
         checks=enforce_checks(run, checks, accept_checks),
         accept_checks=accept_checks,
         newest_day_before=max(last_report["days"], default=None) if last_report else None,
+        frozen_at_before=last_report["frozen_at"] if last_report else None,
     )
     run.write_input_manifest(input_manifest)
     logger.info(

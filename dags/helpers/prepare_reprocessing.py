@@ -54,6 +54,7 @@ def prepare_reprocessing(
         checks=enforce_checks(run, checks, accept_checks),
         accept_checks=accept_checks,
         newest_day_before=None,
+        frozen_at_before=None,
     )
     run.write_input_manifest(input_manifest)
     logger.info("Days to reprocess: %s", ", ".join(dates))

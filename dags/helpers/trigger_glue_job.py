@@ -21,6 +21,7 @@ from helpers.aws.job_script import read_script, script_location
 from helpers.contract.settings import AWS_CONN_ID, PipelineConfig
 from helpers.errors import GlueJobFailedError, GlueStateUnknownError, ReconciliationError
 from helpers.notices.run_links import console_url
+from helpers.run.glue_job_runs import list_job_runs
 
 if TYPE_CHECKING:
     from airflow.utils.context import Context
@@ -113,23 +114,14 @@ class GlueKpiJobOperator(GlueJobOperator):
             self.script_args["--REPROCESS_DATES"] = ",".join(reprocess_dates)
 
     def _adoptable_run(self, config: PipelineConfig) -> str | None:
-        for run in self._runs_of_batch():
+        glue: Any = GlueJobHook(aws_conn_id=self.aws_conn_id).conn
+        for run in list_job_runs(glue, self.job_name, self.batch_id):
             state, run_id = run["JobRunState"], str(run["Id"])
             same_script = run["Arguments"].get(SCRIPT_ARGUMENT) == self.script_args[SCRIPT_ARGUMENT]
             if state in ACTIVE or (state == "SUCCEEDED" and same_script and self._output_is_current(config)):
                 self.log.info("Adopting Glue job run %s (%s) of this batch", run_id, state)
                 return run_id
         return None
-
-    def _runs_of_batch(self) -> list[dict[str, Any]]:
-        glue: Any = GlueJobHook(aws_conn_id=self.aws_conn_id).conn
-        try:
-            pages = glue.get_paginator("get_job_runs").paginate(JobName=self.job_name)
-            runs = [run for page in pages for run in page["JobRuns"]]
-        except glue.exceptions.EntityNotFoundException:
-            return []
-        own = [run for run in runs if run.get("Arguments", {}).get("--BATCH_ID") == self.batch_id]
-        return sorted(own, key=lambda run: run["StartedOn"], reverse=True)
 
     def _output_is_current(self, config: PipelineConfig) -> bool:
         from helpers.run.glue_output import check_summary, history_problem, read_summary

@@ -120,11 +120,12 @@ def split_records(
     readable = {outcome["index"] for outcome in outcomes if outcome["disposition"] == "archive"}
     reasons: Counter[tuple[int, str]] = Counter()
     examples: dict[tuple[int, str], RejectedExample] = {}
-    for doubtful in _gathered(_doubtful_records(_tables(combined, readable), latest, valid)):
+    newest: dict[int, datetime] = {}
+    for doubtful in _gathered(_doubtful_records(_tables(combined, readable), latest, valid, newest)):
         records = doubtful.to_pandas(types_mapper=pd.ArrowDtype)
         checked = check_rows(records, latest)
         bad = checked["reason"].notna()
-        valid.write(_to_table(checked[~bad], VALID_SCHEMA))
+        _write_valid(_to_table(checked[~bad], VALID_SCHEMA), valid, newest)
         rejected_rows = records[bad]
         rejected_rows = rejected_rows.assign(
             reason=checked.loc[bad, "reason"], line=rejected_rows["row"] + rejected_rows["line_offset"]
@@ -135,14 +136,28 @@ def split_records(
         for file, reason in found.keys() - examples.keys():
             alike = rejected_rows[(rejected_rows["file"] == file) & (rejected_rows["reason"] == reason)]
             examples[file, reason] = example_of(reason, alike)
-    return [_counted(outcome, reasons, examples, max_rejected_fraction) for outcome in outcomes]
+    outcomes = [_counted(outcome, reasons, examples, max_rejected_fraction) for outcome in outcomes]
+    return [
+        outcome | {"newest_listen": newest[outcome["index"]].isoformat()} if outcome["valid"] else outcome
+        for outcome in outcomes
+    ]
 
 
-def _doubtful_records(tables: Iterable[pa.Table], latest: datetime, valid: ParquetSink) -> Iterator[pa.Table]:
+def _doubtful_records(
+    tables: Iterable[pa.Table], latest: datetime, valid: ParquetSink, newest: dict[int, datetime]
+) -> Iterator[pa.Table]:
     for table in tables:
         plain, doubtful = split_plain_rows(table, latest)
-        valid.write(plain)
+        _write_valid(plain, valid, newest)
         yield doubtful
+
+
+def _write_valid(table: pa.Table, valid: ParquetSink, newest: dict[int, datetime]) -> None:
+    """Write the rows, and note the time of each file's newest listen."""
+    valid.write(table)
+    by_file = table.group_by("file").aggregate([("listen_time", "max")])
+    for file, time in zip(*(by_file[name].to_pylist() for name in ("file", "listen_time_max")), strict=True):
+        newest[file] = max(time, newest.get(file, time))
 
 
 def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

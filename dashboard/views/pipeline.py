@@ -9,13 +9,25 @@ from datetime import UTC, datetime
 import pandas as pd
 import streamlit as st
 
-from dashboard.charts import ranked_bars, rows_of_runs
+from dashboard.charts import figure_over_runs, ranked_bars, rows_of_runs, verdicts_over_runs
 from dashboard.source import NothingYetError, how_to_fill, open_archive, show_freshness
-from dashboard.wording import ago, plain, size, took, when
+from dashboard.wording import ago, plain, took, when
+from helpers.contract.figures import Figure
+from helpers.contract.glue_cost import cost_in_words
 from helpers.contract.keys import quarantine_prefix
-from helpers.contract.wording import counted
+from helpers.contract.records import PASSED
+from helpers.contract.wording import byte_size, counted
 from include.kpis.next_commands import next_commands, redrive_command, run_command
 from include.kpis.problems import ReadError
+from include.kpis.quality import (
+    UNKNOWN,
+    Point,
+    compared,
+    outlier_in_words,
+    points_by_figure,
+    range_in_words,
+    worded,
+)
 from include.kpis.reports import Archive, RunReport, link, list_rejected_rows
 from include.kpis.runs import Run, State, WaitingFile, list_waiting, read_runs
 
@@ -23,6 +35,8 @@ KINDS = ("New", "Rejected", "Repeated")
 MAX_CARDS = 4
 MAX_CHARTED = 12
 SHOWN_FILES = 3
+SHOWN_OUTLIERS = 5
+CHARTS_IN_A_ROW = 3
 # Color and symbol of each state; the word stands beside them.
 LOOKS = {
     State.COMPLETE: ("green", ":material/check_circle:"),
@@ -32,6 +46,8 @@ LOOKS = {
     State.RUNNING: ("blue", ":material/sync:"),
     State.UNFINISHED: ("violet", ":material/help:"),
 }
+# D3 formats of axes by the unit of the figure.
+_AXIS_FORMATS = {"count": "~s", "bytes": "~s", "share": "~%"}
 STORED = (State.COMPLETE, State.WARNED)
 
 
@@ -56,6 +72,8 @@ def show() -> None:
         )
     _show_runs(runs, in_all)
     reports = [run.report for run in runs if run.report]
+    if len(over_time := compared(reports)) > 1:
+        _show_quality(over_time)
     if any(report.rows for report in reports):
         rows, reasons = st.columns([3, 2])
         with rows.container(border=True, height="stretch"):
@@ -114,7 +132,7 @@ def _show_waiting(waiting: Sequence[WaitingFile]) -> None:
     with st.container(border=True):
         st.badge("waiting", icon=":material/hourglass_empty:", color="blue")
         st.markdown(
-            f"{counted(len(waiting), 'stream file')} ({size(sum(file.size for file in waiting))}) "
+            f"{counted(len(waiting), 'stream file')} ({byte_size(sum(file.size for file in waiting))}) "
             f"{'waits' if len(waiting) == 1 else 'wait'} for a run, the oldest since {when(oldest)} "
             f"({ago(oldest, datetime.now(UTC))}): {names}{more}."
         )
@@ -203,6 +221,86 @@ def _span(report: RunReport) -> str:
     return f"{report.days[0]} to {report.days[-1]} ({len(report.days)})"
 
 
+def _show_quality(reports: Sequence[RunReport]) -> None:
+    """Show the figures of these runs, oldest first, and the verdicts of their checks."""
+    st.subheader("Quality over time")
+    points = points_by_figure(reports)
+    outliers = [
+        (report, found)
+        for number, report in enumerate(reports)
+        if (found := [of_figure[number] for of_figure in points.values() if of_figure[number].is_outlier])
+    ]
+    st.caption(
+        f"{counted(len(reports), 'run')} of new files, oldest on the left. The band is the range to expect "
+        "after the runs before: from half their median to twice the median, or wider if they vary more. A "
+        "triangle and a word mark what is outside of it, and low numbers only where they are a problem."
+    )
+    for report, found in outliers[: -SHOWN_OUTLIERS - 1 : -1]:
+        st.markdown(
+            f":red-badge[:material/error: unusual] **{plain(report.dag_run_id)}**, {when(report.frozen_at)}: "
+            + " · ".join(plain(outlier_in_words(point)) for point in found)
+        )
+    if len(outliers) > SHOWN_OUTLIERS:
+        st.caption(f"{counted(len(outliers) - SHOWN_OUTLIERS, 'older run')} with outliers: see the charts.")
+    figures = list(points.values())
+    for start in range(0, len(figures), CHARTS_IN_A_ROW):
+        columns = st.columns(CHARTS_IN_A_ROW)
+        for column, of_figure in zip(columns, figures[start : start + CHARTS_IN_A_ROW], strict=False):
+            with column.container(border=True, height="stretch"):
+                _show_figure(of_figure[0].figure, of_figure)
+    with st.container(border=True):
+        _show_verdicts(reports)
+
+
+def _show_figure(figure: Figure, points: Sequence[Point]) -> None:
+    frame = pd.DataFrame(
+        {
+            "Run": [_begin(point.report) for point in points],
+            "Id": [point.report.dag_run_id for point in points],
+            "Value": [point.value for point in points],
+            "Number": ["–" if point.value is None else worded(figure, point.value) for point in points],
+            "Low": [point.expected.low if point.expected else None for point in points],
+            "High": [point.expected.high if point.expected else None for point in points],
+            "Expected": [range_in_words(point) for point in points],
+            "Verdict": [point.verdict for point in points],
+            "Outlier": [point.verdict if point.is_outlier else "" for point in points],
+        }
+    )
+    newest = next(point for point in reversed(points) if point.value is not None)
+    verdict = newest.verdict if newest.verdict == UNKNOWN else f"{newest.verdict} ({range_in_words(newest)})"
+    assert newest.value is not None
+    below = f"last {worded(figure, newest.value)}: {verdict}"
+    chart = figure_over_runs(
+        frame, title=figure.label, below=below, number_format=_AXIS_FORMATS.get(figure.unit, ",~f")
+    )
+    st.altair_chart(chart, key=f"figure-{figure.name}")
+
+
+def _show_verdicts(reports: Sequence[RunReport]) -> None:
+    """Show the verdicts of the checks of which any did not simply pass."""
+    rows = [
+        {
+            "Run": _begin(report),
+            "Id": report.dag_run_id,
+            "Check": check.name,
+            "Verdict": check.verdict,
+            "Why": check.message,
+        }
+        for report in reports
+        for check in report.checks
+    ]
+    notable = {row["Check"] for row in rows if row["Verdict"] != PASSED}
+    if not notable:
+        st.caption("Every check of these runs passed.")
+        return
+    frame = pd.DataFrame([row for row in rows if row["Check"] in notable])
+    st.altair_chart(verdicts_over_runs(frame, [_begin(report) for report in reports]), key="verdicts")
+
+
+def _begin(report: RunReport) -> str:
+    return f"{report.frozen_at:%Y-%m-%d %H:%M:%S}"
+
+
 def _show_rows(reports: Sequence[RunReport]) -> None:
     frame = pd.DataFrame(
         [
@@ -279,12 +377,17 @@ def _show_counts(report: RunReport) -> None:
         st.markdown(f"Days reprocessed from the history, without new files: {_span(report)}.")
         return
     left = f" + {report.left:,} left in the source" if report.left else ""
+    figures = report.figures
+    late = f" ({figures['late']:,} of them late)" if figures["late"] else ""
+    hours, seconds, usd = (figures[name] for name in ("freshness_hours", "dpu_seconds", "glue_usd"))
+    newest = f"  \n**Newest listen:** {hours:,.1f} hours before the end" if hours is not None else ""
+    glue = f"  \n**Glue:** {cost_in_words(seconds, usd)}" if seconds and usd else ""
     st.markdown(
         f"**Files:** {report.files:,} = {report.archived:,} archived + "
         f"{report.quarantined:,} quarantined{left}  \n"
         f"**Rows:** {report.rows:,} = {report.valid:,} valid + {report.rejected:,} rejected  \n"
-        f"**Valid rows:** {report.new or 0:,} new + {report.repeated or 0:,} repeated  \n"
-        f"**Days:** {_span(report)}"
+        f"**Valid rows:** {report.new or 0:,} new{late} + {report.repeated or 0:,} repeated  \n"
+        f"**Days:** {_span(report)}{newest}{glue}"
     )
 
 

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from helpers.contract.glue_cost import cost_in_words
 from helpers.contract.kpis import COMMON_KPIS
 from helpers.contract.names import ALL_GENRES
 from helpers.contract.rejections import list_rejections
@@ -43,6 +44,10 @@ def report_tables(report: Mapping[str, Any]) -> RenderableType:
     if checks := [check for check in checks if check["name"] not in SAID_BY_FILE]:
         parts.append(_checks_table(checks))
     parts += [_catalog_line(name, catalog) for name, catalog in report.get("catalogs", {}).items()]
+    if newest := report.get("newest_listen"):
+        parts.append(_cell(f"Newest listen: {newest[:16].replace('T', ' ')} UTC"))
+    if (glue := report.get("glue")) and glue["job_runs"]:
+        parts.append(_cell(f"Glue: {cost_in_words(glue['dpu_seconds'], glue['estimated_usd'])}"))
     if report["ignored_keys"]:
         parts.append(_cell(f"Ignored objects: {', '.join(report['ignored_keys'])}"))
     return Group(*parts)
@@ -78,10 +83,11 @@ def shown_days(report: Mapping[str, Any]) -> list[str]:
 
 
 def _totals_table(totals: Mapping[str, Any]) -> Table:
-    # `new` is missing in a run without a valid row. Files are left if they changed or cannot be read.
+    # `new` is missing in a run without a valid row. Files are left if they changed or cannot be read. Late
+    # listens are among the new ones.
     columns = ["files", "archived", "quarantined", "rows", "valid", "rejected"]
     columns += [column for column in ("new", "repeated") if column in totals]
-    columns += ["left"] * bool(totals.get("left"))
+    columns += [column for column in ("late", "left") if totals.get(column)]
     table = _table("Run report")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)

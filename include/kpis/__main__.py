@@ -9,6 +9,7 @@ import difflib
 import json
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -19,17 +20,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from helpers.contract.figures import FIGURES
 from helpers.contract.kpis import KPIS
 from helpers.contract.names import ALL_GENRES
 from include.kpis import table as kpis
 from include.kpis.model import COMPLETE, DayKpis, GenreKpis
 from include.kpis.problems import ReadError
+from include.kpis.quality import compared, outlier_in_words, points_by_figure
+from include.kpis.reports import open_archive
+from include.kpis.runs import read_runs
 from include.kpis.table import KpiTable
 
 PROGRAM = "python -m include.kpis"
 _UNITS = {kpi.attribute: kpi.unit for kpi in KPIS if kpi.unit != kpi.label.lower()}
 _NUMBERS = tuple(kpi.attribute for kpi in KPIS if kpi.attribute != "genre_rank")
 _GENRE_COLUMNS = ("genre_rank", "track_genre", *_NUMBERS)
+
+
+_FIGURE_NAMES = [figure.name for figure in FIGURES]
+_RunRow: Any = dataclasses.make_dataclass("_RunRow", ["at", "state", *_FIGURE_NAMES, "unusual", "run_key"])
 
 
 class Answer(NamedTuple):
@@ -52,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         _require_order(arguments)
-        answer: Answer = arguments.read(kpis.open_table(arguments.table), arguments)
+        answer: Answer = arguments.read(arguments)
     except ReadError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
@@ -76,6 +85,35 @@ def _require_order(arguments: argparse.Namespace) -> None:
             f"--from {arguments.first} is after --to {arguments.last}. "
             f"Swap them: --from {arguments.last} --to {arguments.first}"
         )
+
+
+def _of_table(read: Callable[[KpiTable, argparse.Namespace], Answer]) -> Callable[..., Answer]:
+    return lambda arguments: read(kpis.open_table(arguments.table), arguments)
+
+
+def _runs(arguments: argparse.Namespace) -> Answer:
+    archive = open_archive()
+    runs, _ = read_runs(archive, arguments.newest)
+    if not runs:
+        raise ReadError(
+            f"The bucket {archive.bucket} has no record of a run yet. On local AWS, `make run` makes one."
+        )
+    outliers: defaultdict[str, list[str]] = defaultdict(list)
+    for points in points_by_figure(compared([run.report for run in runs if run.report])).values():
+        for point in points:
+            if point.is_outlier:
+                outliers[point.report.run_key].append(outlier_in_words(point))
+    rows = [
+        _RunRow(
+            at=run.at,
+            state=str(run.state),
+            **(run.report.figures if run.report else dict.fromkeys(_FIGURE_NAMES)),
+            unusual="; ".join(outliers[run.run_key]) or None,
+            run_key=run.run_key,
+        )
+        for run in runs
+    ]
+    return Answer("Runs, newest first", tuple(field.name for field in dataclasses.fields(_RunRow)), rows)
 
 
 def _days(table: KpiTable, arguments: argparse.Namespace) -> Answer:
@@ -193,7 +231,7 @@ def _incomplete(days: Sequence[Any]) -> list[date]:
 
 def _print_table(answer: Answer) -> None:
     table = Table(title=_cell(answer.title), title_justify="left", box=box.ROUNDED, header_style="bold")
-    numbers = {"rank", "genre_rank", "version", *_NUMBERS}
+    numbers = {"rank", "genre_rank", "version", *_NUMBERS, *_FIGURE_NAMES}
     for column in answer.columns:
         unit = f"\n({_UNITS[column]})" if column in _UNITS and column in _NUMBERS else ""
         table.add_column(
@@ -228,6 +266,8 @@ def _cell(value: Any) -> Text:
         return Text(f"{value:,}")
     if isinstance(value, Decimal):
         return Text(f"{value:,.2f}")
+    if isinstance(value, float):
+        return Text(f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}")
     if isinstance(value, datetime):
         return Text(f"{value:%Y-%m-%d %H:%M} UTC")
     text = "-" if value is None else str(value)
@@ -255,13 +295,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, read, arguments, meaning in (
-        ("days", _days, ("range",), "the days that have KPIs"),
-        ("day", _day, ("date",), "all genres of a day, by rank"),
-        ("genre", _genre, ("date", "genre"), "one genre on one day"),
-        ("songs", _songs, ("date", "genre"), "top songs of a genre on a day"),
-        ("top-genres", _top_genres, ("date",), "top genres of a day"),
-        ("top-countries", _top_countries, ("date",), "top countries of a day"),
-        ("trend", _trend, ("genres", "range"), "one or more genres, day by day"),
+        ("days", _of_table(_days), ("range", "table"), "the days that have KPIs"),
+        ("day", _of_table(_day), ("date", "table"), "all genres of a day, by rank"),
+        ("genre", _of_table(_genre), ("date", "genre", "table"), "one genre on one day"),
+        ("songs", _of_table(_songs), ("date", "genre", "table"), "top songs of a genre on a day"),
+        ("top-genres", _of_table(_top_genres), ("date", "table"), "top genres of a day"),
+        ("top-countries", _of_table(_top_countries), ("date", "table"), "top countries of a day"),
+        ("trend", _of_table(_trend), ("genres", "range", "table"), "one or more genres, day by day"),
+        ("runs", _runs, ("newest",), "the newest runs, with their figures and what is unusual"),
     ):
         command = commands.add_parser(name, help=meaning, description=f"Print {meaning}.", allow_abbrev=False)
         command.set_defaults(read=read)
@@ -286,7 +327,22 @@ def _add_arguments(command: argparse.ArgumentParser, names: Sequence[str]) -> No
     command.add_argument(
         "--format", choices=("table", "json", "csv"), default="table", help="default: %(default)s"
     )
-    command.add_argument("--table", metavar="NAME", help="default: KPI_TABLE_NAME, else music_kpis_table")
+    if "table" in names:
+        command.add_argument("--table", metavar="NAME", help="default: KPI_TABLE_NAME, else music_kpis_table")
+    if "newest" in names:
+        command.add_argument(
+            "--newest",
+            type=_positive,
+            default=30,
+            metavar="NUMBER",
+            help="runs to read (default: %(default)s)",
+        )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs, such as 30")
+    return int(text)
 
 
 def _date(text: str) -> date:

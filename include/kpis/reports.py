@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from helpers.contract.figures import figures_of
 from helpers.contract.keys import rejected_rows_prefix
 from helpers.contract.rejections import rejections
 from include.kpis.problems import ReadError, explained
@@ -64,6 +65,7 @@ class RunReport:
         days: listen days that were computed.
         reprocessed: whether the run reprocessed days without new files.
         why_rows: why rows of archived files were rejected; empty if none were.
+        figures: by name, as `helpers.contract.figures` declares them; None where the report lacks one.
     """
 
     run_key: str
@@ -86,6 +88,7 @@ class RunReport:
     quarantined_files: tuple[QuarantinedFile, ...]
     checks: tuple[RunCheck, ...]
     why_rows: str
+    figures: Mapping[str, float | None]
 
     @property
     def duration(self) -> timedelta:
@@ -187,4 +190,5 @@ def read_report(archive: Archive, key: str) -> RunReport:
         why_rows=rejections(
             (file["key"], file) for file in report["files"] if file["disposition"] == "archive"
         ),
+        figures=figures_of(report),
     )

@@ -32,6 +32,9 @@ TIMEOUT_SECONDS_TAG = "local-aws:timeout-seconds"
 _LOG_GROUP = "/aws-glue/jobs"
 _ACTIVE_STATES = ("STARTING", "RUNNING", "STOPPING")
 _DEFAULT_TIMEOUT_MINUTES = 480
+_DPUS_PER_WORKER = {"G.025X": 0.25, "G.1X": 1.0, "G.2X": 2.0, "G.4X": 4.0, "G.8X": 8.0}
+# Auto scaling never uses fewer: one worker drives, one computes. A local run is as small as that.
+_LEAST_WORKERS = 2
 
 _start_lock = threading.RLock()
 _log_lock = threading.Lock()
@@ -139,8 +142,23 @@ class LocalJobRun(FakeJobRun):
                 "ExecutionTime": execution_time,
                 "GlueVersion": self._glue_version,
                 "LogGroupName": _LOG_GROUP,
+                **self._capacity(execution_time),
             }
         return {name: value for name, value in description.items() if value is not None}
+
+    def _capacity(self, execution_time: int) -> dict[str, Any]:
+        dpus = _DPUS_PER_WORKER.get(self.worker_type or "")
+        if dpus is None:
+            return {}
+        capacity = dpus * (self.number_of_workers or 0)
+        auto_scaling = (self.arguments or {}).get("--enable-auto-scaling") == "true"
+        return {
+            "MaxCapacity": capacity,
+            "AllocatedCapacity": int(capacity),
+            "DPUSeconds": dpus * _LEAST_WORKERS * execution_time
+            if auto_scaling and self._completed_on
+            else None,
+        }
 
     def _follow(self, end_state: str | None) -> None:
         try:

@@ -1,7 +1,7 @@
 """Deploys ``include/stack.yaml`` to local AWS.
 
 It leaves out three kinds of resources. The bucket policies refuse requests without TLS, which local AWS does
-not have. Local AWS sends no mail and evaluates no alarms, so the e-mail subscription and the alarm are
+not have. Local AWS sends no mail and evaluates no alarms, so the e-mail subscription and the alarms are
 useless.
 """
 

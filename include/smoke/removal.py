@@ -52,8 +52,10 @@ def find_existing(account: Account) -> list[str]:
             lambda: account.client("sns").get_topic_attributes(TopicArn=account.topic_arn),
         ),
         (
-            f"alarm {names.alarm}",
-            lambda: account.client("cloudwatch").describe_alarms(AlarmNames=[names.alarm])["MetricAlarms"],
+            f"alarms {names.stack}-*",
+            lambda: account.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{names.stack}-")[
+                "MetricAlarms"
+            ],
         ),
     ]
     return [what for what, look in looks if _is_there(look)]

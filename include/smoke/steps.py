@@ -18,6 +18,7 @@ from typing import Any
 from botocore.exceptions import ClientError, WaiterError
 from rich.console import Console
 
+from helpers.contract.glue_cost import dpu_seconds, estimated_usd
 from include.commands.environment import LOCAL_DIR, LOGS_DIR, ROOT, airflow_settings
 from include.findings import DENIED
 from include.smoke import data
@@ -32,7 +33,7 @@ from include.smoke.removal import (
 )
 
 TEMPLATE = ROOT / "include" / "stack.yaml"
-# The same as in dags/helpers/notices/success_metric.py; importing that would load Airflow into this process.
+# The same as in dags/helpers/notices/run_metrics.py; importing that would load Airflow into this process.
 NAMESPACE, METRIC = "MusicStreamingPipeline", "RunsSucceeded"
 ROLE_SECONDS = 60
 DAG_SECONDS = 30 * 60
@@ -49,7 +50,6 @@ from include import doctor
 doctor.DOTENV = Path(os.devnull)
 sys.exit(doctor.main([]))
 """
-_DOLLARS_PER_DPU_HOUR = 0.44
 
 
 class StepFailedError(Exception):
@@ -369,9 +369,8 @@ class Steps:
                 continue
             self._run_ids.append(run["Id"])
             seconds = (run["CompletedOn"] - run["StartedOn"]).total_seconds()
-            # Glue bills these with auto scaling; a stand-in bills nothing.
-            billed = run.get("DPUSeconds")
-            cost = f", about {billed / 3600 * _DOLLARS_PER_DPU_HOUR:.3f} US dollars" if billed else ""
+            # A stand-in bills nothing.
+            cost = f", about {estimated_usd(dpu_seconds(run)):.3f} US dollars" if self.account.is_aws else ""
             self._console.print(
                 f"    Glue run {run['Id']}: {run['JobRunState']}, {seconds:.0f} s in all, "
                 f"{run.get('ExecutionTime', 0)} s of them executing{cost}",

@@ -10,7 +10,7 @@ from helpers.contract.names import STREAM_COLUMNS
 from helpers.run.kpi_schema import KPIS_SCHEMA
 
 _COUNT, _TEXT = pa.int64(), pa.string()
-_TOTALS = ("files", "archived", "quarantined", "left", "rows", "valid", "rejected", "new", "repeated")
+_TOTALS = ("files", "archived", "quarantined", "left", "rows", "valid", "rejected", "new", "repeated", "late")
 # A partition is a day's folder.
 DAY = pa.field("listen_date", pa.date32())
 # The key of the object that a row comes from; Athena has it in each table.
@@ -91,6 +91,10 @@ RUN_REPORTS = Table(
             "accept_checks": pa.bool_(),
             "kpi_items_written": _COUNT,
             "kpi_items_deleted": _COUNT,
+            "newest_listen": _TEXT,
+            "glue": pa.struct(
+                {"job_runs": _COUNT, "dpu_seconds": pa.float64(), "estimated_usd": pa.float64()}
+            ),
         }
     ),
     False,

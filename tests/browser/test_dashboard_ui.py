@@ -1,20 +1,24 @@
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
-from user import DESKTOP, LAPTOP, PHONE, Started, free_port, user_environment
+from playwright.sync_api import Page, expect
+from user import (
+    DESKTOP,
+    LAPTOP,
+    PHONE,
+    Started,
+    assert_within_its_edges,
+    chart,
+    running_app,
+    settled,
+)
 
 from kpi_oracle import Items, kpi_items_of_folder
 from kpi_table_support import make_table
-from local_aws_support import REPOSITORY, wait_for
 
 DAYS = ("2024-06-25", "2024-06-26")
 TITLES = {"2024-06-25": "Tuesday, 25 June 2024", "2024-06-26": "Wednesday, 26 June 2024"}
@@ -30,17 +34,6 @@ def known(started: Started, first_run: dict[str, Any]) -> Items:
         if "listen_time" not in path.read_text().splitlines()[0]
     ]
     return kpi_items_of_folder(folder, rejected)
-
-
-def settled(page: Page) -> Page:
-    """Wait until the app has run to its end and has removed all elements of the previous run."""
-    expect(page.locator("[data-testid=stApp]")).to_have_attribute("data-test-script-state", "notRunning")
-    expect(page.locator("[data-stale=true]")).to_have_count(0)
-    return page
-
-
-def chart(page: Page, title: str) -> Locator:
-    return page.locator("[data-testid=stVegaLiteChart]").filter(has=page.get_by_text(title, exact=True))
 
 
 def choose_day(page: Page, day: str) -> None:
@@ -137,14 +130,7 @@ def test_page_is_readable_in_light_and_dark(
     for title in titles:
         drawn = chart(page, title)
         expect(drawn).to_be_visible()
-        # The chart's edge must not cut off any text.
-        box, text_edges = drawn.bounding_box(), drawn.locator("svg text")
-        assert box is not None
-        for text in text_edges.all():
-            edge = text.bounding_box()
-            assert edge is None or edge["x"] + edge["width"] <= box["x"] + box["width"] + 1
-            # The box of a rotated axis title is wider than its letters.
-            assert edge is None or edge["x"] >= box["x"] - 5
+        assert_within_its_edges(drawn)
         brightness = _brightness(drawn.locator("svg text").last.evaluate("e => getComputedStyle(e).fill"))
         assert brightness > 128 if scheme == "dark" else brightness < 160
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
@@ -187,41 +173,6 @@ def test_trend_follows_the_kpi_that_is_chosen(
     expect(chart(page, "Listens per day and genre")).to_have_count(0)
 
 
-@contextmanager
-def running_app(started: Started, **variables: str | None) -> Iterator[str]:
-    """Run the app as a user of AWS does, with these variables."""
-    environment = user_environment() | {
-        "AWS_ENDPOINT_URL": started.aws,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "ARCHIVE_BUCKET_NAME": "music-streaming-archive",
-    }
-    environment = {name: value for name, value in (environment | variables).items() if value is not None}
-    port = free_port()
-    python = REPOSITORY / ".venv-dashboard" / "bin" / "python"
-    command = [python, "-m", "streamlit", "run", "dashboard/app.py", "--server.port", str(port)]
-    app = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL)
-    address = f"http://localhost:{port}"
-    try:
-        wait_for(lambda: _answers(f"{address}/_stcore/health"))
-        yield address
-    finally:
-        app.terminate()
-        app.wait(timeout=30)
-
-
-def _answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address):
-            return True
-    except OSError:
-        return False
-
-
 @pytest.mark.parametrize(
     ("name", "variables", "paths", "sentence"),
     [
@@ -260,7 +211,7 @@ def test_what_is_missing_is_said_in_a_sentence(
     if name == "empty-table":
         make_table(dynamodb, "empty")
     page = open_page()
-    with running_app(started, **variables) as address:
+    with running_app(started.aws, **variables) as address:
         for path in paths:
             page.goto(f"{address}/{path}")
             settled(page)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import urllib.request
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local_aws_support import wait_for
+from playwright.sync_api import Locator, Page, expect
+
+from local_aws_support import REPOSITORY, wait_for
 
 DAG = "music_streaming_pipeline"
 RUN_SECONDS = 300
@@ -70,3 +75,61 @@ def user_environment() -> dict[str, str]:
         "DASHBOARD_PORT",
     )
     return {name: value for name, value in os.environ.items() if not name.startswith(kept)}
+
+
+def settled(page: Page) -> Page:
+    """Wait until the app has run to its end and has removed all elements of the previous run."""
+    expect(page.locator("[data-testid=stApp]")).to_have_attribute("data-test-script-state", "notRunning")
+    expect(page.locator("[data-stale=true]")).to_have_count(0)
+    return page
+
+
+def chart(page: Page, title: str) -> Locator:
+    return page.locator("[data-testid=stVegaLiteChart]").filter(has=page.get_by_text(title, exact=True))
+
+
+def assert_within_its_edges(drawn: Locator) -> None:
+    """Assert that the edge of the chart cuts off no text."""
+    # Labels for which there is no room are drawn all the same, but nobody sees them.
+    box, texts = drawn.bounding_box(), drawn.locator('svg text:not([opacity="0"])')
+    assert box is not None
+    for text in texts.all():
+        edge = text.bounding_box()
+        assert edge is None or edge["x"] + edge["width"] <= box["x"] + box["width"] + 1
+        # The box of a rotated axis title is wider than its letters.
+        assert edge is None or edge["x"] >= box["x"] - 5
+
+
+@contextmanager
+def running_app(aws: str, **variables: str | None) -> Iterator[str]:
+    """Run the app as a user of AWS does, with these variables; `aws` is the address of local AWS."""
+    environment = user_environment() | {
+        "AWS_ENDPOINT_URL": aws,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "ARCHIVE_BUCKET_NAME": "music-streaming-archive",
+    }
+    environment = {name: value for name, value in (environment | variables).items() if value is not None}
+    port = free_port()
+    python = REPOSITORY / ".venv-dashboard" / "bin" / "python"
+    command = [python, "-m", "streamlit", "run", "dashboard/app.py", "--server.port", str(port)]
+    app = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL)
+    address = f"http://localhost:{port}"
+    try:
+        wait_for(lambda: _answers(f"{address}/_stcore/health"))
+        yield address
+    finally:
+        app.terminate()
+        app.wait(timeout=30)
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address):
+            return True
+    except OSError:
+        return False

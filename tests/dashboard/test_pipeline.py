@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from pages import open_page
 
+from helpers.contract.figures import FIGURES
+from quality_support import thirty_reports
+
 TOTALS = {
     "files": 5,
     "archived": 4,
@@ -328,3 +331,78 @@ def test_address_with_an_unknown_run_says_so(put_report: Callable[..., None]) ->
 
     assert any("no record of a run no \\*such\\* run" in sentence for sentence in page.sentences)
     assert len(page.frame()) == 1
+
+
+FIGURE_TITLES = [figure.label for figure in FIGURES]
+
+
+@pytest.fixture
+def twenty_runs(s3: Any, bucket: str) -> None:
+    """As many runs as the page shows at first, of which one is bad."""
+    for report in thirty_reports()[10:]:
+        key = f"runs/{report['run_key']}/report.json"
+        s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(report))
+
+
+def test_bad_run_is_marked_by_a_word_in_every_chart_in_which_it_is_unusual(twenty_runs: None) -> None:
+    page = open_page("pipeline")
+
+    charts = page.charts()
+    assert set(FIGURE_TITLES) <= charts.keys()
+    marked = {
+        (title, run, word)
+        for title in FIGURE_TITLES
+        for run, word in zip(charts[title]["Id"], charts[title]["Outlier"], strict=True)
+        if word
+    }
+    high = ["Late listens", "Newest listen, hours before the end", "Rejected rows", "Quarantined"]
+    high += ["Unmatched share", "Glue, DPU-seconds", "Glue, US dollars"]
+    assert marked == {
+        *((title, "scheduled__2024-06-25", "low") for title in ("Files", "Rows", "New listens")),
+        *((title, "scheduled__2024-06-25", "high") for title in high),
+    }
+    rows = charts["Rows"]
+    assert (len(rows), rows["Value"][14], rows["Number"][14]) == (20, 6_120, "6,120")
+    assert rows["Expected"][14] == "16,712 to 66,849"
+    assert rows["Low"].isna().sum() == 5
+    (sentence,) = [part for part in page.text.split("\n") if "unusual" in part]
+    assert "**scheduled__2024" in sentence
+    assert r"Rows 6\,120\: low\, expected 16\,712 to 66\,849" in sentence
+
+
+def test_verdicts_of_checks_are_shown_for_each_run_by_word(twenty_runs: None) -> None:
+    page = open_page("pipeline")
+
+    verdicts = page.charts()["Verdicts of checks"]
+
+    of_bad = verdicts[verdicts["Id"] == "scheduled__2024-06-25"]
+    assert dict(zip(of_bad["Check"], of_bad["Verdict"], strict=True)) == {
+        "quarantined_files": "warned",
+        "rejected_rows": "warned",
+        "catalog_age_days": "passed",
+        "unmatched_tracks_fraction": "accepted",
+        "days_far_from_usual": "warned",
+    }
+    assert "33,204 new (48 of them late) + 365 repeated" in page.text, "of the run in detail"
+    assert "**Newest listen:** 2.3 hours before the end" in page.text
+    assert "**Glue:** 187 DPU-seconds, about 0.023 US dollars" in page.text
+    assert len(verdicts) == 20 * 5, "checks that passed in every run are left out"
+
+
+def test_older_reports_show_the_figures_that_they_have(put_report: Callable[..., None]) -> None:
+    put_report(1)
+    put_report(2, checks=[])
+
+    page = open_page("pipeline")
+
+    missing = {"Late listens", "Newest listen, hours before the end", "Unmatched share"}
+    missing |= {"Glue, DPU-seconds", "Glue, US dollars"}
+    assert page.charts().keys() & set(FIGURE_TITLES) == set(FIGURE_TITLES) - missing
+    assert list(page.charts()["Rows"]["Verdict"]) == ["too few runs before"] * 2
+    assert "Every check of these runs passed." in page.text
+
+
+def test_single_run_has_no_course_over_time(put_report: Callable[..., None]) -> None:
+    put_report(1)
+
+    assert "Quality over time" not in [heading.value for heading in open_page("pipeline").app.subheader]

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from dashboard.wording import ago, counted, days_between, listening_time, size, took
+from dashboard.wording import ago, counted, days_between, listening_time, took
 
 NOW = datetime(2024, 6, 26, 12, tzinfo=UTC)
 
@@ -42,14 +42,6 @@ def test_change_has_the_unit_of_the_time_that_it_changed() -> None:
 )
 def test_duration_of_a_run_is_read_at_a_glance(seconds: float, text: str) -> None:
     assert took(timedelta(seconds=seconds)) == text
-
-
-@pytest.mark.parametrize(
-    ("number", "text"),
-    [(999, "999 bytes"), (4_900, "4.9 kB"), (5_500_000, "5.5 MB"), (2 * 10**12, "2,000.0 GB")],
-)
-def test_sizes_are_read_at_a_glance(number: int, text: str) -> None:
-    assert size(number) == text
 
 
 def test_one_is_no_plural() -> None:

@@ -66,7 +66,7 @@ def warm_up() -> None:
     uncached: Any = aws._client
     aws._client = cache(uncached)
     with patch.dict(os.environ, airflow_environment(os.environ, 1, {}, Path(os.environ["AIRFLOW_HOME"]))):
-        for service in ("s3", "dynamodb", "cloudwatch"):
+        for service in ("s3", "dynamodb", "cloudwatch", "glue"):
             connect(service, "http://127.0.0.1:1")
             uncached(service)
 

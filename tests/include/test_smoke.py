@@ -24,7 +24,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 from rich.console import Console
 
-from helpers.notices import success_metric
+from helpers.notices import run_metrics
 from include.smoke import __main__ as command
 from include.smoke import claims, data, steps
 from include.smoke.account import Account, ForeignResourceError
@@ -805,7 +805,7 @@ def test_each_step_proves_claims_and_each_claim_names_a_step() -> None:
 
 
 def test_metric_is_the_one_that_the_pipeline_counts_in() -> None:
-    assert (steps.NAMESPACE, steps.METRIC) == (success_metric.NAMESPACE, success_metric.METRIC)
+    assert (steps.NAMESPACE, steps.METRIC) == (run_metrics.NAMESPACE, run_metrics.METRIC)
 
 
 def test_differences_name_what_is_missing_what_is_too_much_and_what_is_other() -> None:

@@ -11,7 +11,8 @@ import pytest
 from airflow.models.connection import Connection
 from cfnlint.api import lint_file  # type: ignore[import-untyped]
 
-from helpers.notices.success_metric import METRIC, NAMESPACE
+from helpers.contract.figures import FIGURES
+from helpers.notices.run_metrics import METRIC, NAMESPACE
 from include.local_aws.provision import STACK_NAME, provision, read_template
 from include.retained import retained
 from local_aws_support import REPOSITORY, connect, running_server
@@ -254,6 +255,73 @@ class TestAlarm:
         assert {name: made[name] for name in alarm} == alarm
 
 
+class TestAlarmsOnQuality:
+    def test_watch_metrics_that_every_run_sends_for_its_table(self) -> None:
+        sent = {figure.metric for figure in FIGURES}
+        stale, model = properties("StaleListensAlarm"), properties("NewListensModel")
+        [listens] = [query["MetricStat"] for query in properties("FewListensAlarm")["Metrics"][:1]]
+
+        watched = [stale, listens["Metric"], model["SingleMetricAnomalyDetector"]]
+        for metric in watched:
+            assert metric["Namespace"] == NAMESPACE
+            assert metric["MetricName"] in sent
+            assert metric["Dimensions"] == [{"Name": "KpiTable", "Value": {"Ref": "KpiTableParameter"}}]
+
+    def test_old_listens_ring_at_the_topic_and_hours_without_a_run_change_nothing(self) -> None:
+        alarm = properties("StaleListensAlarm")
+
+        assert (alarm["MetricName"], alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
+            "FreshnessHours",
+            "Minimum",
+            "GreaterThanThreshold",
+            {"Ref": "MaxFreshnessHours"},
+        )
+        assert alarm["TreatMissingData"] == "ignore"
+        assert alarm["AlarmActions"] == [{"Ref": "AlertTopic"}]
+
+    def test_fewer_new_listens_than_the_model_of_the_stack_expects_ring_at_the_topic(self) -> None:
+        alarm = properties("FewListensAlarm")
+        listens, expected = alarm["Metrics"]
+        model = properties("NewListensModel")["SingleMetricAnomalyDetector"]
+
+        assert alarm["ComparisonOperator"] == "LessThanLowerThreshold"
+        assert alarm["ThresholdMetricId"] == expected["Id"]
+        assert expected["Expression"] == f"ANOMALY_DETECTION_BAND({listens['Id']}, 3)"
+        assert (listens["MetricStat"]["Metric"]["MetricName"], listens["MetricStat"]["Stat"]) == (
+            model["MetricName"],
+            model["Stat"],
+        )
+        assert alarm["TreatMissingData"] == "ignore"
+        assert alarm["AlarmActions"] == [{"Ref": "AlertTopic"}]
+
+    @pytest.mark.parametrize("name", ["StaleListensAlarm", "FewListensAlarm"])
+    def test_values_are_taken_by_the_api(self, full_stack: DeployedStack, name: str) -> None:
+        table = full_stack.environment["KPI_TABLE_NAME"]
+        values = {"MaxFreshnessHours": 48, "KpiTableParameter": table}
+        alarm = _resolved(
+            properties(name), values | {"AlertTopic": full_stack.environment["ALERT_SNS_TOPIC_ARN"]}
+        )
+        cloudwatch = connect("cloudwatch", full_stack.endpoint_url)
+
+        cloudwatch.put_metric_alarm(**alarm)
+
+        [made] = cloudwatch.describe_alarms(AlarmNames=[alarm["AlarmName"]])["MetricAlarms"]
+        assert (made["ComparisonOperator"], made["EvaluationPeriods"]) == (alarm["ComparisonOperator"], 1)
+
+
+def _resolved(value: Any, values: dict[str, Any]) -> Any:
+    """Return the part of the template with its references replaced."""
+    if isinstance(value, list):
+        return [_resolved(element, values) for element in value]
+    if not isinstance(value, dict):
+        return value
+    if "Ref" in value:
+        return values[value["Ref"]]
+    if "Fn::Sub" in value:
+        return value["Fn::Sub"]
+    return {name: _resolved(element, values) for name, element in value.items()}
+
+
 def test_command_of_the_page_on_deploying_prints_the_lines_for_dotenv(full_stack: DeployedStack) -> None:
     page = DEPLOYING.read_text()
     [query] = re.findall(r'--query "(Stacks\[0\]\.Outputs.+)" --output text', page)
@@ -272,6 +340,7 @@ def test_page_on_deploying_explains_every_parameter_with_its_default() -> None:
 
     assert explained == parameters.keys()
     retention = ("OldVersionDays", "ArchivedFileDays", "QuarantineDays", "HistoryDays")
-    for name in ("HoursWithoutSuccess", "KpiTableDeletionProtection", *retention):
+    shown = ("HoursWithoutSuccess", "MaxFreshnessHours", "KpiTableDeletionProtection", *retention)
+    for name in shown:
         [default] = re.findall(rf"^\| `{name}` \| `?(\w+)`? \|", table, re.MULTILINE)
         assert default == str(parameters[name]["Default"])

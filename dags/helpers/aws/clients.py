@@ -38,6 +38,11 @@ def cloudwatch_client() -> Any:
     return _client("cloudwatch")
 
 
+def glue_client() -> Any:
+    """Return a Glue client with bounded retries."""
+    return _client("glue")
+
+
 def _client(service: str) -> Any:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
     from botocore.config import Config

@@ -92,6 +92,8 @@ class FileCounts(TypedDict):
     # changed after it was listed or cannot be read
     disposition: str
     reason: str | None
+    # time of the newest valid listen, if the file is accepted and has one
+    newest_listen: NotRequired[str]
     # hex digest of the file, if all of it was read
     sha256: NotRequired[str]
     sample_of_rejected_rows: NotRequired[list[dict[str, Any]]]
@@ -140,7 +142,7 @@ class InputManifest(TypedDict):
 
     `reprocess_dates` are days to reprocess without new listens. `checks` are the checks of the input; those
     that would have stopped the run were accepted by its parameter `accept_checks`. `newest_day_before` is the
-    newest day of the last complete run.
+    newest day of the last complete run, `frozen_at_before` the time when that run listed its files.
     """
 
     run_key: str
@@ -153,6 +155,7 @@ class InputManifest(TypedDict):
     checks: list[Check]
     accept_checks: bool
     newest_day_before: str | None
+    frozen_at_before: NotRequired[str | None]
 
 
 class MovedInput(TypedDict):
@@ -236,7 +239,9 @@ class ReportedFile(ObjectVersion, FileCounts):
 class ReportTotals(TypedDict):
     """Sums over the run's files: files = archived + quarantined + left, rows = valid + rejected.
 
-    A run that published KPIs also has valid = new + repeated.
+    A run that published KPIs also has valid = new + repeated, and `late`: new listens of days that were over
+    when an earlier run listed its files, and that had been computed. They changed numbers that counted as
+    final.
     """
 
     files: int
@@ -249,6 +254,15 @@ class ReportTotals(TypedDict):
     rejected_by_reason: dict[str, int]
     new: NotRequired[int]
     repeated: NotRequired[int]
+    late: NotRequired[int]
+
+
+class GlueUsage(TypedDict):
+    """The capacity that a run's Glue job runs used, failed ones too, and its estimated cost."""
+
+    job_runs: int
+    dpu_seconds: float
+    estimated_usd: float
 
 
 class ReportedDay(TypedDict):
@@ -309,6 +323,9 @@ class RunReport(TypedDict):
     A run that published nothing has no days, catalogs, checks or items. Reports from before `schema_version`
     was introduced lack that field; if their run published nothing, they also lack `catalogs` and all later
     fields except `completed_at`.
+
+    `newest_listen` is the time of the newest accepted listen, None if there is none. `glue` is None if Glue
+    could not be asked. Older reports lack both.
     """
 
     schema_version: NotRequired[int]
@@ -326,4 +343,6 @@ class RunReport(TypedDict):
     reprocess_dates: list[str]
     kpi_items_written: int
     kpi_items_deleted: int
+    newest_listen: NotRequired[str | None]
+    glue: NotRequired[GlueUsage | None]
     completed_at: str

@@ -11,3 +11,13 @@ def counted(number: int, noun: str) -> str:
 def shortened(text: str, limit: int) -> str:
     """Return the text; a text that exceeds the limit is cut to it and ends with an ellipsis."""
     return text if len(text) <= limit else f"{text[: limit - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def byte_size(number: int) -> str:
+    """Return a number of bytes as people write it."""
+    amount = float(number)
+    for unit in ("bytes", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:,.0f} {unit}" if unit == "bytes" else f"{amount:,.1f} {unit}"
+        amount /= 1000
+    return f"{amount:,.1f} GB"

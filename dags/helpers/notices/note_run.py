@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.exceptions import AirflowSkipException
 
+from helpers.contract.glue_cost import cost_in_words
 from helpers.contract.records import NO_VALID_ROWS
 from helpers.contract.wording import shortened
 from helpers.notices.sentences import as_code, ignored_sentence, waiting_sentence
@@ -187,7 +188,8 @@ def _lines_of_report(report: RunReport) -> list[str]:
             + (f" ({rejected})" if rejected else ""),
         ]
     if "new" in totals and not report.get("reprocess_dates"):
-        lines.append(f"Valid rows: {totals['new']:,} new + {totals['repeated']:,} repeated")
+        late = f" ({totals['late']:,} of them late)" if totals.get("late") else ""
+        lines.append(f"Valid rows: {totals['new']:,} new{late} + {totals['repeated']:,} repeated")
     if days:
         span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
         listens = sum(counts["total"] for counts in report["days"].values())
@@ -195,4 +197,6 @@ def _lines_of_report(report: RunReport) -> list[str]:
             f"Days: {len(days):,} ({span}), {listens:,} listens; KPI items: {report['kpi_items_written']:,} "
             f"written, {report['kpi_items_deleted']:,} deleted"
         )
+    if (glue := report.get("glue")) and glue["job_runs"]:
+        lines.append(f"Glue: {cost_in_words(glue['dpu_seconds'], glue['estimated_usd'])}")
     return lines

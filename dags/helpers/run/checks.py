@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 from statistics import median
 from typing import Any
 
+from helpers.contract.figures import FAR_OFF
 from helpers.contract.names import ALL_GENRES
 from helpers.contract.records import (
     ACCEPTED,
@@ -33,8 +34,6 @@ from helpers.errors import ChecksStoppedError
 # A day is compared with the same weekday of this many earlier weeks, if enough of them have listens.
 WEEKS_COMPARED = 4
 _WEEKS_NEEDED = 2
-# A day is unusual if it has more than this many times the usual listens, or less than that fraction.
-_FAR_OFF = 2
 # Only the newest days are compared, because days of a backfill have no usual number.
 DAYS_COMPARED = 7
 _OLD = timedelta(days=7)
@@ -157,7 +156,7 @@ def check_days(
     for day, earlier in usual.items():
         if len(earlier) >= _WEEKS_NEEDED and day < frozen_at[:10]:
             ratio = totals[day] / max(median(earlier), 1)
-            if not 1 / _FAR_OFF <= ratio <= _FAR_OFF:
+            if not 1 / FAR_OFF <= ratio <= FAR_OFF:
                 far_off[day] = (
                     f"{day} has {totals[day]:,} listens, the same weekday had {median(earlier):,.0f}"
                 )

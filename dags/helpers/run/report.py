@@ -14,6 +14,7 @@ from helpers.contract.records import (
     REPORT_SCHEMA_VERSION,
     FileOutcome,
     GlueSummary,
+    GlueUsage,
     InputManifest,
     Manifest,
     ReportedCatalog,
@@ -56,6 +57,12 @@ def build_report(
         reprocess_dates=[],
         kpi_items_written=0,
         kpi_items_deleted=0,
+        newest_listen=max(
+            (file["newest_listen"] for file in files if "newest_listen" in file),
+            key=datetime.fromisoformat,
+            default=None,
+        ),
+        glue=GlueUsage(job_runs=0, dpu_seconds=0, estimated_usd=0),
         completed_at=datetime.now(UTC).isoformat(),
     )
 
@@ -66,10 +73,15 @@ def build_complete_report(
     summary: GlueSummary,
     stored: StoredKpis,
     destinations: list[str | None],
+    glue: GlueUsage | None,
 ) -> RunReport:
     """Build the report of a run whose KPIs are stored: `build_report` plus the published days and counts."""
     report = build_report(manifest, moved["outcomes"], destinations, COMPLETE)
-    report["totals"] |= {"new": summary["new"], "repeated": summary["repeated"]}
+    report["totals"] |= {
+        "new": summary["new"],
+        "repeated": summary["repeated"],
+        "late": _count_late(summary, moved.get("frozen_at_before")),
+    }
     report["days"] = {
         day: ReportedDay(
             rows_read=counts["rows_read"],
@@ -89,6 +101,7 @@ def build_complete_report(
     report["reprocess_dates"] = moved["reprocess_dates"]
     report["kpi_items_written"] = stored["items_written"]
     report["kpi_items_deleted"] = stored["items_deleted"]
+    report["glue"] = glue
     return report
 
 
@@ -109,6 +122,18 @@ def write_report(run: RunStore, report: RunReport) -> str:
 def without_index(outcome: FileOutcome) -> dict[str, Any]:
     """Return the outcome without the manifest's index, which means nothing outside the run."""
     return {name: value for name, value in outcome.items() if name != "index"}
+
+
+def _count_late(summary: GlueSummary, frozen_at_before: str | None) -> int:
+    """Count the new listens of days that were over at that time and that another run had computed."""
+    own = f"{summary['batch_id']}__"
+    return sum(
+        counts["new"]
+        for day, counts in summary["days"].items()
+        if frozen_at_before
+        and day < frozen_at_before[:10]
+        and any(not name.startswith(own) for name in counts["history_objects"])
+    )
 
 
 def _files(

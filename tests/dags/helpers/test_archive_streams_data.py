@@ -226,6 +226,7 @@ class TestReport:
             "rejected_by_reason": {"invalid listen_time": 2},
             "new": 1,
             "repeated": 19,
+            "late": 0,
         }
         assert report["days"] == {DAY: {"rows_read": 20, "new": 1, "repeated": 19, "total": 1, "version": 1}}
         assert (report["kpi_items_written"], report["kpi_items_deleted"]) == (2, 1)
@@ -250,6 +251,7 @@ class TestReport:
             "lines": {"total": 22, "header": 1, "blank": 0, "continuation": 0},
             "disposition": "archive",
             "reason": None,
+            "newest_listen": f"{DAY}T10:00:00+00:00",
             "sha256": hashlib.sha256(pipeline.archived()[archive_key(archived)]).hexdigest(),
             "destination": archive_key(archived),
         }

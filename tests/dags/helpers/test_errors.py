@@ -62,11 +62,12 @@ def test_no_error_is_raised_without_a_section_of_its_own() -> None:
     assert [path.name for path in helpers if raising.search(path.read_text())] == []
 
 
-def test_alarm_points_to_a_section() -> None:
+def test_each_alarm_points_to_a_section() -> None:
     template = (REPOSITORY / "include" / "stack.yaml").read_text()
 
-    [anchor] = re.findall(r"\$\{RunbookUrl\}#([\w-]+)", template)
-    assert anchor in sections()
+    anchors = re.findall(r"\$\{RunbookUrl\}#([\w-]+)", template)
+    assert len(anchors) == template.count("Type: AWS::CloudWatch::Alarm\n")
+    assert set(anchors) <= sections().keys()
     assert f"Default: {RUNBOOK}\n" in template
 
 

@@ -59,6 +59,7 @@ class TestInput:
             "checks": manifest["checks"],
             "accept_checks": False,
             "newest_day_before": None,
+            "frozen_at_before": None,
         }
         counts = [
             tuple(outcome[name] for name in ("disposition", "rows", "valid", "rejected"))

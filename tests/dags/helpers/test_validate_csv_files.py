@@ -214,6 +214,23 @@ class TestValidateCsvFiles:
         }
         assert "sample_of_rejected_rows" not in second
 
+    def test_newest_valid_listen_of_each_accepted_file_is_noted(self, lenient: Pipeline) -> None:
+        lenient.upload(
+            "streams/a.csv", streams(GOOD, f"u1,t1,{DAY}T09:30:00-02:00", "u1,t1,2999-01-01 00:00:00")
+        )
+        lenient.upload("streams/b.csv", streams(f"u1,t1,{DAY} 08:00:00"))
+        lenient.upload("streams/c.csv", streams(GOOD, BAD, BAD))
+        lenient.upload("streams/d.csv", streams())
+
+        validate(lenient)
+
+        assert [outcome.get("newest_listen") for outcome in outcomes(lenient)] == [
+            f"{DAY}T11:30:00+00:00",
+            f"{DAY}T08:00:00+00:00",
+            None,
+            None,
+        ]
+
     def test_header_alone_is_a_valid_file_without_rows(self, pipeline: Pipeline) -> None:
         pipeline.upload_catalogs()
         pipeline.upload("streams/a.csv", "user_id,track_id,listen_time\n")

@@ -255,3 +255,20 @@ def test_checks_that_did_not_simply_pass_are_shown_as_text(console: Console) -> 
     assert "old_days" in shown
     assert "[bold]x[/bold]" in shown
     assert "fine" not in shown
+
+
+def test_report_shows_late_listens_newest_listen_and_cost_where_it_has_them(console: Console) -> None:
+    report = _report(
+        newest_listen="2024-06-25T23:58:00+00:00",
+        glue={"job_runs": 1, "dpu_seconds": 150.0, "estimated_usd": 0.018333},
+    )
+    report["totals"]["late"] = 77
+    report["files"] = []
+
+    before = "\n".join(_lines(console, report_tables(_report())))
+    now = "\n".join(_lines(console, report_tables(report))).removeprefix(before)
+
+    assert "│ late │" in now
+    assert "Newest listen: 2024-06-25 23:58 UTC" in now
+    assert "Glue: 150 DPU-seconds, about 0.018 US dollars" in now
+    assert not any(word in before for word in ("late", "Newest listen", "Glue"))

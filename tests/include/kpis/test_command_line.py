@@ -7,14 +7,19 @@ import logging
 import socket
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.contract.keys import report_key
 from include.kpis.__main__ import main
+from include.kpis.reports import Archive, open_archive
 from include.kpis.table import KpiTable
 from kpi_table_support import FIRST, day_items, put_items
+from local_aws_support import connect
+from quality_support import BAD, thirty_reports
 
 ROOT = Path(__file__).parents[3]
 
@@ -165,6 +170,58 @@ def test_empty_table_is_an_error_that_says_what_fills_it(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "is empty: no run has stored KPIs yet. On local AWS, `make run` does" in _error(capsys, *arguments)
+
+
+@pytest.fixture
+def archive(dynamodb: Any, local_aws: str, monkeypatch: pytest.MonkeyPatch) -> Archive:
+    """The archive bucket of the environment, without a run."""
+    bucket = f"archive-{uuid.uuid4().hex[:8]}"
+    connect("s3", local_aws).create_bucket(Bucket=bucket)
+    monkeypatch.setenv("ARCHIVE_BUCKET_NAME", bucket)
+    return open_archive(bucket)
+
+
+def test_runs_are_listed_with_their_figures_and_what_is_unusual(
+    archive: Archive, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for report in thirty_reports()[BAD - 6 : BAD + 1]:
+        archive.s3.put_object(
+            Bucket=archive.bucket, Key=report_key(report["run_key"]), Body=json.dumps(report).encode()
+        )
+    ending = {"run_key": "run-x", "dag_run_id": "x", "state": "failed", "task_id": "t", "reason": "r"}
+    ending |= {"next_step": "", "section": "", "ended_at": "2024-07-01T00:00:00+00:00"}
+    archive.s3.put_object(
+        Bucket=archive.bucket, Key="runs/run-x/ending.json", Body=json.dumps(ending).encode()
+    )
+
+    failed, bad, *good = _csv(capsys, "runs")
+
+    assert (failed["state"], failed["run_key"], failed["rows"], failed["unusual"]) == (
+        "failed",
+        "run-x",
+        "",
+        "",
+    )
+    assert (bad["rows"], bad["late"], bad["glue_usd"]) == ("6120", "2950", "0.084333")
+    assert "Files 7: low, expected 12 to 48; Rows 6,120: low" in bad["unusual"]
+    assert [run["unusual"] for run in good] == [""] * 6
+    assert len(_csv(capsys, "runs", "--newest", "2")) == 2
+    assert main(["runs"]) == 0
+    assert "6,120" in capsys.readouterr().out
+
+
+def test_archive_without_a_run_is_an_error_that_says_what_makes_one(
+    archive: Archive, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "has no record of a run yet. On local AWS, `make run` makes one" in _error(capsys, "runs")
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "all"])
+def test_number_of_runs_that_is_none_is_refused(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["runs", f"--newest={number}"])
+
+    assert f"{number!r} is not a number of runs, such as 30" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("day", ["20240625", "2024-02-30", "today", "2024-06-25T00:00"])

@@ -96,11 +96,24 @@ def test_run_is_described_as_by_glue(glue_job: GlueJob) -> None:
         "GlueVersion": "5.1",
         "JobName": glue_job.name,
         "LogGroupName": "/aws-glue/jobs",
+        "MaxCapacity": 2.0,
         "NumberOfWorkers": 2,
         "Timeout": 480,
         "WorkerType": "G.1X",
     }
     assert {name: ended[name] for name in expected} == expected
+    assert "DPUSeconds" not in ended, "Glue counts them with auto scaling only"
+
+
+def test_run_with_auto_scaling_has_its_dpu_seconds_once_it_has_ended(glue_job: GlueJob) -> None:
+    glue_job.put_script("import time; print('up'); time.sleep(1.2)")
+    run_id = glue_job.start({"--enable-auto-scaling": "true"})
+    glue_job.wait_for_log(run_id, "up")
+    running = glue_job.describe(run_id)
+    ended = glue_job.wait(run_id)
+
+    assert "DPUSeconds" not in running
+    assert ended["DPUSeconds"] == 2 * ended["ExecutionTime"] > 0
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.contract.wording import counted, shortened
+from helpers.contract.wording import byte_size, counted, shortened
 
 
 @pytest.mark.parametrize(
@@ -10,6 +10,14 @@ from helpers.contract.wording import counted, shortened
 )
 def test_noun_agrees_with_its_number(number: int, text: str) -> None:
     assert counted(number, "file") == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(999, "999 bytes"), (4_900, "4.9 kB"), (5_500_000, "5.5 MB"), (2 * 10**12, "2,000.0 GB")],
+)
+def test_sizes_are_read_at_a_glance(number: int, text: str) -> None:
+    assert byte_size(number) == text
 
 
 def test_long_text_ends_with_an_ellipsis_at_its_limit() -> None:

@@ -88,6 +88,16 @@ def test_note_says_what_the_run_did_and_where_to_look(pipeline: Pipeline, run: R
     assert whole_report == f"The whole report: `{stored}`"
 
 
+def test_note_says_how_many_listens_were_late_and_what_glue_cost(pipeline: Pipeline, run: Run) -> None:
+    glue = {"job_runs": 2, "dpu_seconds": 1234.0, "estimated_usd": 0.150822}
+    put_report(pipeline, totals=REPORT["totals"] | {"late": 1_200}, glue=glue)
+
+    note = run.end()
+
+    assert "Valid rows: 32,962 new (1,200 of them late) + 238 repeated" in note
+    assert "Glue: 1,234 DPU-seconds, about 0.151 US dollars" in note
+
+
 @pytest.mark.parametrize("failed", [None, "trigger_glue_job"], ids=["skipped", "failed"])
 @pytest.mark.parametrize("with_report", [True, False])
 def test_note_links_to_the_dashboard_whether_or_not_there_is_a_report(

@@ -34,6 +34,7 @@ def songs(count: int, duration: str = "1000") -> str:
 def put_last_report(pipeline: Pipeline, **values: Any) -> None:
     report = {
         "status": "complete",
+        "frozen_at": "2024-06-25T00:00:00+00:00",
         "reprocess_dates": [],
         "files": [],
         "days": {DAY: {}},
