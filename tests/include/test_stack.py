@@ -340,7 +340,7 @@ def test_page_on_deploying_explains_every_parameter_with_its_default() -> None:
 
     assert explained == parameters.keys()
     retention = ("OldVersionDays", "ArchivedFileDays", "QuarantineDays", "HistoryDays")
-    hours = ("HoursWithoutSuccess", "MaxFreshnessHours")
-    for name in (*hours, "KpiTableDeletionProtection", *retention):
+    shown = ("HoursWithoutSuccess", "MaxFreshnessHours", "KpiTableDeletionProtection", *retention)
+    for name in shown:
         [default] = re.findall(rf"^\| `{name}` \| `?(\w+)`? \|", table, re.MULTILINE)
         assert default == str(parameters[name]["Default"])
