@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -42,14 +43,17 @@ def apply(project: Path, section: str) -> int:
     return len(patches)
 
 
+def run_python(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in the copy; no other source may come before the copy's."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=project, env=environment, capture_output=True, text=True
+    )
+
+
 def run_tests(project: Path, *arguments: str) -> str:
     """Run tests of the copy, of which all must pass; return the last line that pytest prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
-        cwd=project,
-        capture_output=True,
-        text=True,
-    )
+    done = run_python(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.strip().splitlines()[-1]
 
@@ -65,11 +69,5 @@ def test_kpi_is_computed_declared_and_shown(project: Path) -> None:
 
     run_tests(project, "tests/glue_script/test_glue_script_job.py", "-k", "popularity")
     run_tests(project, "tests/dags/helpers/contract/test_kpis.py")
-    shown = subprocess.run(
-        [sys.executable, "-c", "from include.kpis.__main__ import _GENRE_COLUMNS; print(*_GENRE_COLUMNS)"],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "avg_popularity" in shown.stdout
+    printed = "from include.kpis.__main__ import _GENRE_COLUMNS; print(*_GENRE_COLUMNS)"
+    assert "avg_popularity" in run_python(project, "-c", printed).stdout

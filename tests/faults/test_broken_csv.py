@@ -187,7 +187,12 @@ files = st.builds(
 
 
 @settings(
-    max_examples=150, deadline=None, database=None, derandomize=True, phases=[Phase.explicit, Phase.generate]
+    max_examples=150,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
 )
 @given(files)
 def test_no_line_of_a_broken_file_vanishes(written: Written) -> None:

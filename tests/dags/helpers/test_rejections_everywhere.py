@@ -40,7 +40,9 @@ def read_everywhere(pipeline: Pipeline) -> dict[str, str]:
     console.print(report_tables(report))
     return {
         "terminal": console.file.getvalue(),  # type: ignore[attr-defined]
-        "redrive": "\n".join(item.reason for item in list_quarantined(pipeline.s3, archive, RUN_KEY)),
+        "redrive": "\n".join(
+            reason for item in list_quarantined(pipeline.s3, archive, RUN_KEY) for reason in item.reasons
+        ),
         "note": run_note(report, [], []),
         "message": warning_message(report, "https://report")[1],
         "dashboard": "\n".join(
