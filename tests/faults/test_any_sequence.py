@@ -199,22 +199,12 @@ class AnySequence(RuleBasedStateMachine):
         assert not problems, "\n".join(problems)
 
 
-def test_nothing_is_lost_or_counted_twice_whatever_happens(bench: Bench, scenarios: Scenarios) -> None:
-    run_sequences(bench, scenarios, examples=5)
-
-
 @pytest.mark.scenarios(1, 4, 5, 6, 7, 32, 33)
-def test_nothing_is_lost_or_counted_twice_whatever_happens_for_long(
-    bench: Bench, scenarios: Scenarios
-) -> None:
-    run_sequences(bench, scenarios, examples=25)
-
-
-def run_sequences(bench: Bench, scenarios: Scenarios, examples: int) -> None:
+def test_nothing_is_lost_or_counted_twice_whatever_happens(bench: Bench, scenarios: Scenarios) -> None:
     run_state_machine_as_test(
         lambda: AnySequence(bench, scenarios),
         settings=settings(
-            max_examples=examples,
+            max_examples=25,
             stateful_step_count=12,
             deadline=None,
             database=None,
