@@ -212,7 +212,7 @@ class TestGroupIntoParts:
     def test_files_are_grouped_in_order(self, sizes: list[int], parts: list[list[int]]) -> None:
         assert group_into_parts(sizes, part_bytes=10) == parts
 
-    # A loaded machine generates slowly; that is no failure.
+    # Generating takes long on a loaded machine, which must not fail the test.
     @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(st.integers(0, 3 * PART_BYTES), max_size=3000))
     def test_every_file_is_in_exactly_one_part_of_a_bounded_size(self, sizes: list[int]) -> None:

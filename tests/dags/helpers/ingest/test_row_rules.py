@@ -320,7 +320,7 @@ class TestExampleOf:
 
 
 class TestSplitPlainRows:
-    # A loaded machine generates slowly; that is no failure.
+    # Generating takes long on a loaded machine, which must not fail the test.
     @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(st.tuples(ids, ids, times), max_size=8), st.integers(0, 3), st.booleans())
     def test_glance_tells_the_same_as_the_closer_look(
