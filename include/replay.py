@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,14 +21,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from rich.filesize import decimal
 
 from helpers.contract.days import DaysError, NamedDays, UnknownDaysError, parse_days
 from helpers.contract.keys import RUNS_PREFIX, history_prefix, kpis_key, report_key, versioned_name
 from helpers.contract.names import ALL_GENRES, STREAMS_PREFIX
 from helpers.contract.wording import counted
+from include.aws_command import run_on_aws
+from include.commands.errors import UserError
 from include.commands.terminal import ask
+from include.kpis.reports import list_objects
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -45,7 +47,7 @@ SHOWN = 10
 _NOT_RESTORED = frozenset({"ObjectNotInActiveTierError", "InvalidObjectState"})
 
 
-class ReplayError(Exception):
+class ReplayError(UserError):
     """The files cannot be put back; the message gives the reason and the remedy."""
 
 
@@ -132,8 +134,7 @@ def replay(
 
 def _read_reports(s3: S3Client, archive_bucket: str) -> list[RunReport]:
     """Return the reports of all runs that archived files, in the order in which the runs listed them."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=archive_bucket, Prefix=RUNS_PREFIX)
-    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+    keys = [entry["Key"] for entry in list_objects(s3, archive_bucket, RUNS_PREFIX)]
     keys = [key for key in keys if key == report_key(key.split("/")[1])]
 
     def read(key: str) -> RunReport:
@@ -222,8 +223,7 @@ def _examine(
 def _count(s3: S3Client, dynamodb: DynamoDBClient, places: Places, day: str) -> tuple[int, int]:
     """Return the day's number of history objects, as the table has it and as it is."""
     item: Any = dynamodb.get_item(TableName=places.table, Key=_totals_key(day), ConsistentRead=True)
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=places.archive, Prefix=history_prefix(day))
-    present = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+    present = [entry["Key"] for entry in list_objects(s3, places.archive, history_prefix(day))]
     in_table = int(item.get("Item", {}).get("version", {}).get("N", 0))
     return in_table, sum(key.endswith(".parquet") for key in present)
 
@@ -327,35 +327,17 @@ def main(argv: list[str] | None = None) -> int:
     which.add_argument("--run", metavar="RUN_KEY", help="run key, as below runs/ of the archive bucket")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     options = parser.parse_args(argv)
-    if missing := [name for name in VARIABLES if not os.environ.get(name)]:
-        print(f"Error: set {', '.join(missing)} as in .env.example", file=sys.stderr)
-        return 1
-    import boto3
 
-    try:
-        files = replay(
-            boto3.client("s3"),
-            boto3.client("dynamodb"),
-            Places(*(os.environ[name] for name in VARIABLES)),
-            options.run or parse_days(options.dates or ""),
-            lambda question: options.yes or ask(question),
-            print,
-        )
-    except DaysError as error:
-        print(f"Error: --dates {error}", file=sys.stderr)
-        return 1
-    except ReplayError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except (BotoCoreError, ClientError) as error:
-        print(
-            f"Error: {error}. The stack's output REPLAY_POLICY_ARN is a policy with all rights for this. "
-            "Correct that, then give the same command again: it continues where it stopped.",
-            file=sys.stderr,
-        )
-        return 1
-    print(f"The next run takes {counted(files, 'file')}.")
-    return 0
+    def work(s3: S3Client, dynamodb: DynamoDBClient, *names: str) -> None:
+        try:
+            chosen = options.run or parse_days(options.dates or "")
+        except DaysError as error:
+            raise UserError(f"--dates {error}") from error
+        places, agrees = Places(*names), lambda question: options.yes or ask(question)
+        files = replay(s3, dynamodb, places, chosen, agrees, print)
+        print(f"The next run takes {counted(files, 'file')}.")
+
+    return run_on_aws(VARIABLES, "REPLAY_POLICY_ARN", work)
 
 
 if __name__ == "__main__":

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from botocore.exceptions import BotoCoreError, ClientError
+from typing import TYPE_CHECKING
 
 from helpers.contract.wording import counted
+from include.aws_command import run_on_aws
 from include.commands.environment import DAG_ID
 from include.commands.terminal import ask
 from include.forget.command import forget, read_ids
-from include.forget.erasure import ForgetError, Places
+from include.forget.erasure import Places
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
 
 VARIABLES = ("SOURCE_BUCKET_NAME", "INTERMEDIATE_BUCKET_NAME", "ARCHIVE_BUCKET_NAME", "KPI_TABLE_NAME")
 
@@ -33,35 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--yes", action="store_true", help="do not ask")
     options = parser.parse_args(argv)
-    if missing := [name for name in VARIABLES if not os.environ.get(name)]:
-        print(f"Error: set {', '.join(missing)} as in .env.example", file=sys.stderr)
-        return 1
-    import boto3
 
-    try:
-        days = forget(
-            boto3.client("s3"),
-            boto3.client("dynamodb"),
-            Places(*(os.environ[name] for name in VARIABLES)),
-            read_ids(options.users, options.file),
-            lambda question: options.yes or ask(question),
-            print,
-        )
-    except ForgetError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except (BotoCoreError, ClientError) as error:
-        print(
-            f"Error: {error}. The stack's output FORGET_USERS_POLICY_ARN is a policy with all rights for "
-            "this. Correct that, then give the same command again: it continues where it stopped.",
-            file=sys.stderr,
-        )
-        return 1
-    if days:
-        conf = json.dumps({"reprocess_dates": ",".join(days)})
-        print(f"The KPIs of {counted(len(days), 'day')} still count them until these are reprocessed:")
-        print(f"  airflow dags trigger {DAG_ID} --conf '{conf}'")
-    return 0
+    def work(s3: S3Client, dynamodb: DynamoDBClient, *names: str) -> None:
+        ids = read_ids(options.users, options.file)
+        days = forget(s3, dynamodb, Places(*names), ids, lambda question: options.yes or ask(question), print)
+        if days:
+            conf = json.dumps({"reprocess_dates": ",".join(days)})
+            print(f"The KPIs of {counted(len(days), 'day')} still count them until these are reprocessed:")
+            print(f"  airflow dags trigger {DAG_ID} --conf '{conf}'")
+
+    return run_on_aws(VARIABLES, "FORGET_USERS_POLICY_ARN", work)
 
 
 if __name__ == "__main__":

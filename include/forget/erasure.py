@@ -34,6 +34,7 @@ from helpers.contract.keys import (
 )
 from helpers.contract.names import ALL_GENRES, STREAMS_PREFIX, USERS_PREFIX
 from helpers.contract.records import Erasure
+from include.commands.errors import UserError
 from include.forget.content import (
     Listen,
     UnsearchableError,
@@ -59,7 +60,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _SKIPPED = frozenset({"InvalidObjectState", "NoSuchKey", "NoSuchVersion"})
 
 
-class ForgetError(Exception):
+class ForgetError(UserError):
     """The users cannot be forgotten; the message gives the reason and the remedy."""
 
 

@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import gzip
 import io
-import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
-from helpers.contract.names import STREAM_COLUMNS
-from helpers.contract.records import FileOutcome, LineCounts
-from helpers.errors import FileRejectedError
-from helpers.extract_and_combine_streams import COMBINED_SCHEMA, combined_records
-from helpers.ingest.csv_reader import CsvReader
+from helpers.contract.records import LineCounts
+from helpers.extract_and_combine_streams import COMBINED_SCHEMA, combine_file
 from helpers.ingest.parquet_sink import ParquetSink
 from helpers.ingest.row_rules import VALID_SCHEMA
 from helpers.validate_csv_files import REJECTED_SCHEMA, split_records
@@ -107,39 +101,24 @@ def write(
 
 def ingest(data: bytes) -> Account:
     """Process a file like the tasks `extract_and_combine_streams` and `validate_csv_files`."""
-    outcome = FileOutcome(
-        index=0,
-        rows=0,
-        valid=0,
-        rejected=0,
-        rejected_by_reason={},
-        extra_columns=[],
-        lines=None,
-        disposition="archive",
-        reason=None,
-    )
     with (
-        tempfile.TemporaryDirectory() as folder,
+        ParquetSink(COMBINED_SCHEMA) as combined,
         ParquetSink(VALID_SCHEMA) as valid,
         ParquetSink(REJECTED_SCHEMA) as rejected,
     ):
-        try:
-            reader = CsvReader(io.BytesIO(data), STREAM_COLUMNS, single_line_columns=STREAM_COLUMNS)
-            tables = [combined_records(batch, 0) for batch in reader]
-        except FileRejectedError as error:
-            return Account(set(), [], None, str(error))
-        combined = pa.concat_tables([COMBINED_SCHEMA.empty_table(), *tables])
-        path = Path(folder) / "combined.parquet"
-        pq.write_table(combined, path)
-        outcomes = [outcome | {"rows": combined.num_rows}]
-        (outcome,) = split_records(path, outcomes, 1, LATEST, valid, rejected)
+        outcome = combine_file(io.BytesIO(data), 0, combined)
+        if outcome["reason"]:
+            return Account(set(), [], None, outcome["reason"])
+        combined.close()
+        records = pq.read_table(combined.path).to_pylist()
+        (outcome,) = split_records(combined.path, [outcome], 1, LATEST, valid, rejected)
         valid.close()
         rows = pq.read_table(valid.path).to_pylist()
-        assert outcome["valid"] + outcome["rejected"] == combined.num_rows
+        assert outcome["valid"] + outcome["rejected"] == len(records)
     return Account(
         {(row["user_id"], row["track_id"], f"{row['listen_time']:%Y-%m-%d %H:%M:%S}") for row in rows},
-        sorted(record["row"] + record["line_offset"] for record in combined.to_pylist()),
-        reader.line_counts,
+        sorted(record["row"] + record["line_offset"] for record in records),
+        outcome["lines"],
         None,
     )
 

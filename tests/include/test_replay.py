@@ -6,19 +6,19 @@ import io
 import json
 import uuid
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ClientError
-from botocore.httpsession import URLLib3Session
 
 from helpers.contract.days import parse_days
 from include import replay as replay_module
 from include.replay import Places, ReplayError, main, replay
+from kpi_table_support import make_table
 from local_aws_support import connect
 from tests.include.conftest import ACCOUNT, DeployedStack, enforced_policies
+from tests.include.killed_commands import calls_of, changes_among
 from tests.include.stack_policies.policies import AIRFLOW_ROLE, client_of
 
 DAY, NEXT_DAY, OTHER_DAY = "2024-06-25", "2024-06-26", "2024-06-27"
@@ -48,10 +48,6 @@ def clients(endpoint_url: str) -> tuple[Any, Any]:
     return connect("s3", endpoint_url), connect("dynamodb", endpoint_url)
 
 
-class Killed(BaseException):
-    """Represents the end of the process."""
-
-
 class Archive:
     """Buckets and a table after three runs; the history of `DAY` has both objects that the table counts."""
 
@@ -63,17 +59,7 @@ class Archive:
             for bucket in (self.places.source, self.places.archive):
                 self.s3.create_bucket(Bucket=bucket)
                 self.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-            self.dynamodb.create_table(
-                TableName=name,
-                BillingMode="PAY_PER_REQUEST",
-                AttributeDefinitions=[
-                    {"AttributeName": n, "AttributeType": "S"} for n in ("date", "track_genre")
-                ],
-                KeySchema=[
-                    {"AttributeName": "date", "KeyType": "HASH"},
-                    {"AttributeName": "track_genre", "KeyType": "RANGE"},
-                ],
-            )
+            make_table(self.dynamodb, name)
         for run_key in RUNS:
             self.add_run(run_key, *RUNS[run_key])
         for run_key in ("run-1", "run-2"):
@@ -286,43 +272,20 @@ def test_unknown_days_and_runs_are_named(archive: Archive, chosen: str, message:
     assert archive.source() == {}
 
 
-def kill_after_change(archive: Archive, monkeypatch: pytest.MonkeyPatch, die_at: int = 0) -> int:
-    """Replay, and die after that change, if there is one; return the number of changes."""
-    changes = 0
-    send = URLLib3Session.send
-
-    def sent(session: URLLib3Session, request: AWSPreparedRequest) -> AWSResponse:
-        nonlocal changes
-        answer = send(session, request)
-        changes += request.method in {"PUT", "DELETE"} or b"UpdateItem" in request.headers.get(
-            "X-Amz-Target", b""
-        )
-        if die_at and changes == die_at:
-            raise Killed
-        return answer
-
-    with monkeypatch.context() as patch:
-        patch.setattr(URLLib3Session, "send", sent)
-        if die_at:
-            with pytest.raises(Killed):
-                archive.replay(DAY)
-        else:
-            archive.replay(DAY)
-    return changes
-
-
 def test_replay_killed_after_any_change_is_finished_by_the_next(
     archive: Archive, local_aws: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call that only reads leaves the state of the change before it, and the command keeps none itself."""
+    monkeypatch.setattr(replay_module, "WORKERS", 1)
     lost = f"listens/listen_date={DAY}/run-1__part-0.parquet"
     archive.lose(lost)
-    assert kill_after_change(archive, monkeypatch) == 5
+    changes = changes_among(calls_of(lambda: archive.replay(DAY), monkeypatch))
+    assert len(changes) == 5
 
-    for number in range(1, 6):
+    for number in changes:
         killed = Archive(local_aws)
         killed.lose(lost)
-        kill_after_change(killed, monkeypatch, number)
+        calls_of(partial(killed.replay, DAY), monkeypatch, number, after=True)
         assert killed.replay(DAY) == 3, number
         assert killed.source() == rows_of("run-1", "run-2"), number
         assert killed.totals() == ("updating", "0"), number

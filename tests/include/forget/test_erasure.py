@@ -15,9 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ClientError
-from botocore.httpsession import URLLib3Session
 from pyarrow import parquet as pq
 
 from helpers.contract.keys import ERASURES_PREFIX
@@ -27,6 +25,7 @@ from include.forget.command import forget, read_ids
 from include.forget.erasure import ForgetError, Places, days_to_reprocess, read_unfinished
 from local_aws_support import connect
 from tests.include.conftest import ACCOUNT, DeployedStack, enforced_policies
+from tests.include.killed_commands import Killed, calls_of, changes_among
 from tests.include.stack_policies.policies import AIRFLOW_ROLE, client_of
 
 USER, OTHER = "zoe-1", "u2"
@@ -42,10 +41,6 @@ HISTORY = f"listens/listen_date={DAY}/r__part-00000.parquet"
 def clients(endpoint_url: str) -> tuple[Any, Any]:
     """Creating clients takes longer than a test's calls."""
     return connect("s3", endpoint_url), connect("dynamodb", endpoint_url)
-
-
-class Killed(BaseException):
-    """Represents the end of the process."""
 
 
 @dataclass
@@ -166,35 +161,12 @@ def test_every_version_of_every_object_loses_the_user(kept: Kept) -> None:
     assert_forgotten(kept)
 
 
-def calls_of(kept: Kept, monkeypatch: pytest.MonkeyPatch, die_at: int = 0, after: bool = False) -> list[bool]:
-    """Forget, and die before or after that call; return for each call whether it may change something."""
-    calls: list[bool] = []
-    send = URLLib3Session.send
-
-    def sent(session: URLLib3Session, request: AWSPreparedRequest) -> AWSResponse:
-        calls.append(request.method in {"PUT", "POST", "DELETE"} and "X-Amz-Target" not in request.headers)
-        answer = send(session, request) if len(calls) != die_at or after else None
-        if len(calls) == die_at or answer is None:
-            raise Killed
-        return answer
-
-    with monkeypatch.context() as patch:
-        patch.setattr(URLLib3Session, "send", sent)
-        if die_at:
-            with pytest.raises(Killed):
-                kept.forget(USER)
-        else:
-            kept.forget(USER)
-    return calls
-
-
 def test_erasure_killed_after_any_change_is_finished_by_the_next(
     kept: Kept, local_aws: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call that only reads leaves the state of the change before it, and the command keeps none itself."""
-    calls = calls_of(kept, monkeypatch)
+    changes = changes_among(calls_of(lambda: kept.forget(USER), monkeypatch))
     assert_forgotten(kept)
-    changes = [number for number, changes in enumerate(calls, 1) if changes]
     assert len(changes) > 10
 
     for number in changes:
@@ -206,12 +178,12 @@ def test_erasure_killed_after_any_change_is_finished_by_the_next(
 def test_erasure_killed_before_any_call_is_finished_by_the_next(
     kept: Kept, local_aws: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(1, len(calls_of(kept, monkeypatch)) + 1):
+    for number in range(1, len(calls_of(lambda: kept.forget(USER), monkeypatch)) + 1):
         kill_and_forget_again(Kept(local_aws), monkeypatch, number, after=False)
 
 
 def kill_and_forget_again(kept: Kept, monkeypatch: pytest.MonkeyPatch, number: int, after: bool) -> None:
-    calls_of(kept, monkeypatch, number, after)
+    calls_of(lambda: kept.forget(USER), monkeypatch, number, after)
     is_unfinished = read_unfinished(kept.s3, kept.names) is not None
     assert kept.forget(*[] if is_unfinished else [USER]) == [DAY], number
     assert_forgotten(kept)
