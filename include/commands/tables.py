@@ -47,7 +47,8 @@ def report_tables(report: Mapping[str, Any]) -> RenderableType:
     if newest := report.get("newest_listen"):
         parts.append(_cell(f"Newest listen: {newest[:16].replace('T', ' ')} UTC"))
     if (glue := report.get("glue")) and glue["job_runs"]:
-        parts.append(_cell(f"Glue: {cost_in_words(glue['dpu_seconds'], glue['estimated_usd'])}"))
+        cost = cost_in_words(glue["dpu_seconds"], glue["estimated_usd"])
+        parts.append(_cell(f"Glue: {cost}, if it ran as long on AWS; local AWS costs nothing"))
     if report["ignored_keys"]:
         parts.append(_cell(f"Ignored objects: {', '.join(report['ignored_keys'])}"))
     return Group(*parts)
