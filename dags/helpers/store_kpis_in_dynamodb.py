@@ -112,7 +112,7 @@ def add_to_history(run: RunStore, summary: GlueSummary) -> None:
         GlueOutputError: the history is not exactly what Glue read plus the run's own objects.
     """
     for name, key in history_copies(summary).items():
-        source = (run.config.intermediate_bucket, output_prefix(run.run_key) + name, None)
+        source = (run.config.intermediate_bucket, output_prefix(run.run_key) + name)
         copy_object(run.s3, source, (run.config.archive_bucket, key))
     problem = history_problem(run, summary, added=True)
     if problem:

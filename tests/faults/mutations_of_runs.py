@@ -94,8 +94,8 @@ MUTATIONS = {
     "a file in the archive is still deleted from the source": Mutation(
         (34,),
         f"{HELPERS}/run/dispositions.py",
-        "    if _is_current(s3, config.source_bucket, version):\n        return None\n",
-        "",
+        "    if not is_current and (taken_to :=",
+        "    if (taken_to :=",
         f"{TESTS}/test_archive_streams_data.py::TestCrashAndRetry"
         "::test_file_that_was_archived_but_not_deleted_is_verified_and_deleted",
         "assert 'streams/a.csv' not in ['songs/songs.csv', 'streams/a.csv'",

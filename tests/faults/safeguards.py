@@ -53,15 +53,7 @@ def _keep_stale_items() -> None:
 def _trust_copies() -> None:
     from helpers.aws import s3_objects as module
 
-    compared = module._same_content
-    calls: list[Any] = []
-
-    def is_same(*args: Any) -> bool:
-        # Called before and after each copy.
-        calls.append(args)
-        return compared(*args) if len(calls) % 2 else True
-
-    _set(module, "_same_content", is_same)
+    _set(module, "_same_content", lambda *args: True)
 
 
 def _report_before_archiving() -> None:

@@ -82,8 +82,8 @@ def test_fault_that_lasts_from_any_call_on_fails_loudly_and_can_be_resumed(
     informing = ("GetJobRuns", "PutMetricData")
     numbers = [number for number, call in enumerate(bench.calls, 1) if call.operation not in informing]
     assert len(numbers) == len(bench.calls) - len(informing)
-    if kind == "expired":
-        # Refusals with another error code, at the first call of a task and at calls that change something.
+    if kind in ("expired", "unavailable"):
+        # Other error codes of the same path: at the first call of each task and at each change.
         begin = {call.task: number for number, call in reversed(list(enumerate(bench.calls, 1)))}
         numbers = [n for n in numbers if n in begin.values() or bench.calls[n - 1].mutating]
     faults = [Fault(kind, number, lasts=True) for number in numbers]

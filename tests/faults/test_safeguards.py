@@ -78,8 +78,10 @@ STORIES: dict[str, tuple[Story, str, tuple[int, ...]]] = {
         (2,),
     ),
     "the history must be what Glue saw": (
-        # The run comes between the check of the days' totals, which would notice it too, and the first copy.
-        partial(pause, story=another_run_comes_between, operation="PUT (copy)", task="store_kpis_in_dynamodb"),
+        # The other run starts after the check of the days' totals, which would notice its listens too.
+        partial(
+            pause, story=another_run_comes_between, operation="PUT (copy)", task="store_kpis_in_dynamodb"
+        ),
         "history has 3 objects",
         (32,),
     ),

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # CopyObject copies up to 5 GB and keeps the ETag. Only larger objects need a multipart copy.
-MULTIPART_COPY_ABOVE = 5 * 1024**3
-_COPY_CONFIG = TransferConfig(multipart_threshold=MULTIPART_COPY_ABOVE, multipart_chunksize=512 * 1024**2)
+MAX_COPY_BYTES = 5 * 1024**3
+_COPY_IN_PARTS = TransferConfig(multipart_threshold=1, multipart_chunksize=512 * 1024**2)
 
 MISSING = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound"})
 PRECONDITION_FAILED = frozenset({"412", "PreconditionFailed"})
@@ -88,6 +88,22 @@ def list_sizes(s3: S3Client, bucket: str, prefix: str) -> dict[str, int]:
     """Return key -> size in bytes for the objects under `prefix`."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     return {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
+
+
+def list_objects(s3: S3Client, bucket: str, prefix: str) -> list[ObjectVersion]:
+    """List the objects under `prefix` by key, without the ids of their versions."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return [
+        ObjectVersion(
+            key=entry["Key"],
+            version_id=None,
+            etag=entry["ETag"],
+            size=entry["Size"],
+            last_modified=entry["LastModified"].isoformat(),
+        )
+        for page in pages
+        for entry in page.get("Contents", [])
+    ]
 
 
 def list_modified(s3: S3Client, bucket: str, prefix: str) -> dict[str, datetime]:
@@ -167,10 +183,10 @@ def write_json_once(s3: S3Client, bucket: str, key: str, value: Any) -> Any:
     Raises:
         RetryableError: another writer has not finished yet; a retry will find its object.
     """
+    body = _to_json(value)
     try:
-        s3.put_object(
-            Bucket=bucket, Key=key, Body=_to_json(value), ContentType="application/json", IfNoneMatch="*"
-        )
+        s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*")
+        return json.loads(body)
     except ClientError as error:
         if error_code(error) not in PRECONDITION_FAILED | CONFLICT:
             raise
@@ -181,53 +197,58 @@ def write_json_once(s3: S3Client, bucket: str, key: str, value: Any) -> Any:
 
 
 def copy_object(
-    s3: S3Client,
-    source: tuple[str, str, str | None],
-    destination: tuple[str, str],
-    **extra_args: Any,
+    s3: S3Client, source: tuple[str, str], destination: tuple[str, str], **arguments: Any
 ) -> None:
-    """Copy `(bucket, key, version_id)` to `(bucket, key)`, in one request up to `MULTIPART_COPY_ABOVE`."""
-    bucket, key, version_id = source
-    copy_source: Any = {"Bucket": bucket, "Key": key, **({"VersionId": version_id} if version_id else {})}
-    s3.copy(
-        CopySource=copy_source,
-        Bucket=destination[0],
-        Key=destination[1],
-        ExtraArgs=extra_args,
-        Config=_COPY_CONFIG,
-    )
+    """Copy `(bucket, key)` to `(bucket, key)` in one request, which S3 allows up to 5 GB.
+
+    Args:
+        s3: the client.
+        source: bucket and key.
+        destination: bucket and key.
+        arguments: further arguments of CopyObject.
+    """
+    bucket, key = destination
+    arguments = {"CopySource": {"Bucket": source[0], "Key": source[1]}, **arguments}
+    s3.copy_object(Bucket=bucket, Key=key, **arguments)
 
 
 def copy_verified(
     s3: S3Client,
-    source: tuple[str, str, str | None],
+    bucket: str,
+    version: ObjectVersion,
     destination: tuple[str, str],
     sha256: str | None = None,
-    **extra_args: Any,
+    **arguments: Any,
 ) -> None:
-    """Copy `(bucket, key, version_id)` to `(bucket, key)` and verify that the copy has the same bytes.
-
-    A destination that already holds the same bytes is left unchanged.
+    """Copy a listed version to `(bucket, key)` and verify that the copy has the same bytes.
 
     Args:
         s3: the client.
-        source: bucket, key and version id.
+        bucket: the bucket of the version.
+        version: the version, as it was listed.
         destination: bucket and key.
-        sha256: hex digest of the source, if known. S3 computes the copy's digest, so neither object is read.
-        extra_args: further arguments of `s3.copy`.
+        sha256: hex digest of the version, if known. S3 computes the copy's digest, so neither object is read.
+        arguments: further arguments of CopyObject.
 
     Raises:
         CopyError: the copy differs from its source.
     """
-    if _same_content(s3, source, destination, sha256):
-        return
-    # If no algorithm is given, S3 uses the source's kind of checksum for the copy.
-    checksum = {"ChecksumAlgorithm": "SHA256"} if sha256 else {}
-    copy_object(s3, source, destination, **checksum, **extra_args)
-    if not _same_content(s3, source, destination, sha256):
+    source: Any = {"Bucket": bucket, "Key": version["key"]}
+    # A bucket without versioning may have other bytes under the key by now.
+    arguments["CopySourceIfMatch"] = version["etag"]
+    if version["version_id"]:
+        source["VersionId"] = version["version_id"]
+    if sha256:
+        # If no algorithm is given, S3 uses the source's kind of checksum for the copy.
+        arguments["ChecksumAlgorithm"] = "SHA256"
+    if version["size"] > MAX_COPY_BYTES:
+        s3.copy(source, *destination, ExtraArgs=arguments, Config=_COPY_IN_PARTS)
+    else:
+        copy_object(s3, (bucket, version["key"]), destination, CopySource=source, **arguments)
+    if not _same_content(s3, source, version, destination, sha256):
         raise CopyError(
             f"s3://{destination[0]}/{destination[1]} is not equal to its source "
-            f"s3://{source[0]}/{source[1]}; the source is left where it is. Clear this task to copy again."
+            f"s3://{bucket}/{version['key']}; the source is left where it is. Clear this task to copy again."
         )
 
 
@@ -255,37 +276,27 @@ def _to_json(value: Any) -> bytes:
 
 
 def _same_content(
-    s3: S3Client, source: tuple[str, str, str | None], copy: tuple[str, str], sha256: str | None
+    s3: S3Client, source: Any, version: ObjectVersion, copy: tuple[str, str], sha256: str | None
 ) -> bool:
-    copied = _head(s3, (*copy, None))
-    if copied is None:
-        return False
-    original = _head(s3, source)
-    if original is None or original["ContentLength"] != copied["ContentLength"]:
+    copied: Any = head_object(s3, *copy, ChecksumMode="ENABLED")
+    if copied is None or copied["ContentLength"] != version["size"]:
         return False
     # Equal ETags prove equal bytes. Different ETags prove nothing for multipart or KMS-encrypted objects.
-    if original["ETag"] == copied["ETag"]:
+    if copied["ETag"] == version["etag"]:
         return True
     checksum_of_copy = copied.get("ChecksumSHA256", "")
     # A multipart object's checksum combines those of its parts and ends with their number.
     if sha256 and checksum_of_copy and "-" not in checksum_of_copy:
         return bool(base64.b64decode(checksum_of_copy).hex() == sha256)
+    original = s3.head_object(**source, ChecksumMode="ENABLED")
     for checksum in ("ChecksumSHA256", "ChecksumCRC64NVME", "ChecksumCRC32C", "ChecksumCRC32"):
         if checksum in original and original.get(checksum) == copied.get(checksum):
             return True
-    return _sha256(s3, source) == _sha256(s3, (*copy, None))
+    return _sha256(s3, **source) == _sha256(s3, Bucket=copy[0], Key=copy[1])
 
 
-def _head(s3: S3Client, location: tuple[str, str, str | None]) -> Any:
-    bucket, key, version_id = location
-    extra: dict[str, Any] = {"VersionId": version_id} if version_id else {}
-    return head_object(s3, bucket, key, ChecksumMode="ENABLED", **extra)
-
-
-def _sha256(s3: S3Client, location: tuple[str, str, str | None]) -> str:
-    bucket, key, version_id = location
-    extra: dict[str, Any] = {"VersionId": version_id} if version_id else {}
+def _sha256(s3: S3Client, **location: Any) -> str:
     digest = hashlib.sha256()
-    for chunk in s3.get_object(Bucket=bucket, Key=key, **extra)["Body"].iter_chunks(1024**2):
+    for chunk in s3.get_object(**location)["Body"].iter_chunks(1024**2):
         digest.update(chunk)
     return digest.hexdigest()

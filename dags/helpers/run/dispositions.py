@@ -15,6 +15,7 @@ from helpers.aws.s3_objects import (
     copy_verified,
     error_code,
     head_object,
+    list_objects,
     list_sizes,
     write_json,
 )
@@ -63,31 +64,34 @@ def _carry_out(run: RunStore, version: ObjectVersion, outcome: FileOutcome) -> s
     s3, config = run.s3, run.config
     if outcome["disposition"] == "left":
         return None
-    extra_args: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     if outcome["disposition"] == "archive":
         key = archive_key(version)
-        extra_args["StorageClass"] = config.archive_storage_class
+        arguments["StorageClass"] = config.archive_storage_class
     else:
         key = quarantine_key(run.run_key, version)
         reason = {**version, **without_index(outcome), "run_key": run.run_key}
         write_json(s3, config.archive_bucket, f"{key}.reason.json", reason)
-    taken_to = _taken_before(run, version, key)
-    if taken_to is None:
-        source = (config.source_bucket, version["key"], version["version_id"])
-        copy_verified(s3, source, (config.archive_bucket, key), outcome.get("sha256"), **extra_args)
+    # One look at the source serves both decisions. Deletion is tied to the ETag that was seen.
+    is_current = _is_current(s3, config.source_bucket, version)
+    if not is_current and (taken_to := _taken_before(run, version, key)):
+        return taken_to
+    destination = (config.archive_bucket, key)
+    copy_verified(s3, config.source_bucket, version, destination, outcome.get("sha256"), **arguments)
+    if is_current:
         _delete_source(s3, config.source_bucket, version)
-    return taken_to or key
+    else:
+        _log_newer_file(config.source_bucket, version)
+    return key
 
 
 def _taken_before(run: RunStore, version: ObjectVersion, key: str) -> str | None:
-    """Return where an earlier attempt or another run put the version, which is gone from the source.
+    """Return where an earlier attempt or another run put the version, which is not current in the source.
 
     Raises:
         SourceFileVanishedError: the version is nowhere, and its bucket keeps no versions.
     """
     s3, config = run.s3, run.config
-    if _is_current(s3, config.source_bucket, version):
-        return None
     name = versioned_name(version)
     candidates: dict[str, int] = {}
     for prefix in (key, archive_key(version), QUARANTINE_PREFIX):
@@ -104,19 +108,20 @@ def _taken_before(run: RunStore, version: ObjectVersion, key: str) -> str | None
 
 
 def _delete_source(s3: S3Client, bucket: str, version: ObjectVersion) -> None:
-    """Delete the version unless a newer one exists.
+    """Delete the version unless one of other bytes has come.
 
     The call has no VersionId: deleting the version itself would make the version before it current again.
     """
-    if not _is_current(s3, bucket, version):
-        logger.info("s3://%s/%s was replaced or deleted meanwhile; left as it is", bucket, version["key"])
-        return
     try:
         s3.delete_object(Bucket=bucket, Key=version["key"], IfMatch=version["etag"])
     except ClientError as error:
         if error_code(error) not in MISSING | PRECONDITION_FAILED:
             raise
-        logger.info("s3://%s/%s was replaced or deleted meanwhile; left as it is", bucket, version["key"])
+        _log_newer_file(bucket, version)
+
+
+def _log_newer_file(bucket: str, version: ObjectVersion) -> None:
+    logger.info("s3://%s/%s was replaced or deleted meanwhile; left as it is", bucket, version["key"])
 
 
 def _is_current(s3: S3Client, bucket: str, version: ObjectVersion) -> bool:
@@ -131,13 +136,13 @@ def _is_current(s3: S3Client, bucket: str, version: ObjectVersion) -> bool:
 def _keep_rejected_rows(run: RunStore, manifest: Manifest, outcomes: list[FileOutcome]) -> None:
     s3, config, run_key = run.s3, run.config, run.run_key
     prefix = f"{run_prefix(run_key)}rejected/"
-    objects = list_sizes(s3, config.intermediate_bucket, prefix)
+    objects = list_objects(s3, config.intermediate_bucket, prefix)
     if not objects:
         return
     target = rejected_rows_prefix(run_key)
-    for key in objects:
-        destination = (config.archive_bucket, target + key.removeprefix(prefix))
-        copy_verified(s3, (config.intermediate_bucket, key, None), destination)
+    for rows in objects:
+        destination = (config.archive_bucket, target + rows["key"].removeprefix(prefix))
+        copy_verified(s3, config.intermediate_bucket, rows, destination)
     rejected = {
         manifest["streams"][outcome["index"]]["key"]: outcome
         for outcome in outcomes

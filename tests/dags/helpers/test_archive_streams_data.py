@@ -172,6 +172,16 @@ class TestDispositions:
         head = pipeline.s3.head_object(Bucket=pipeline.config.source_bucket, Key="streams/a.csv")
         assert head["VersionId"] == newer["version_id"]
 
+    def test_file_takes_four_requests(self, pipeline: Pipeline, wire: Wire) -> None:
+        pipeline.upload("streams/a.csv", streams(GOOD))
+        prepare(pipeline)
+        wire.requests.clear()
+
+        archive(pipeline)
+
+        requests = [request for request in wire.requests if "/streams/" in request.url]
+        assert [request.method for request in requests] == ["HEAD", "PUT", "HEAD", "DELETE"]
+
     @pytest.mark.scenarios(3)
     def test_version_that_comes_between_check_and_delete_survives(
         self, pipeline: Pipeline, wire: Wire

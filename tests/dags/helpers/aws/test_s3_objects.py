@@ -21,6 +21,7 @@ from helpers.aws.s3_objects import (
     write_json,
     write_json_once,
 )
+from helpers.contract.records import ObjectVersion
 from helpers.errors import ReconciliationError, RetryableError
 
 KEY = "streams/a b+ü%[1]*.csv"
@@ -235,25 +236,22 @@ def test_digest_is_that_of_the_whole_object_however_little_of_it_was_read(
 
 
 class TestCopyVerified:
-    def copy(self, pipeline: Pipeline, s3: Any, version_id: str | None = None, **extra: Any) -> None:
-        copy_verified(
-            s3,
-            (pipeline.config.source_bucket, KEY, version_id),
-            (pipeline.config.archive_bucket, f"copy/{KEY}"),
-            **extra,
-        )
+    def copy(self, pipeline: Pipeline, s3: Any, version: ObjectVersion, **arguments: Any) -> None:
+        destination = (pipeline.config.archive_bucket, f"copy/{KEY}")
+        copy_verified(s3, pipeline.config.source_bucket, version, destination, **arguments)
+
+    def listed(self, pipeline: Pipeline, s3: Any) -> ObjectVersion:
+        """Return the current version as a run lists it."""
+        [version] = list_current_versions(s3, pipeline.config.source_bucket, KEY)
+        return version
 
     def copied(self, pipeline: Pipeline) -> bytes:
         return pipeline.archived()[f"copy/{KEY}"]
 
-    def version_ids(self, pipeline: Pipeline) -> list[str]:
-        versions = pipeline.s3.list_object_versions(Bucket=pipeline.config.archive_bucket)
-        return [version["VersionId"] for version in versions.get("Versions", [])]
-
     def test_current_object_is_copied_and_stays(self, pipeline: Pipeline, s3: Any) -> None:
-        pipeline.upload(KEY, "content")
+        version = pipeline.upload(KEY, "content")
 
-        self.copy(pipeline, s3)
+        self.copy(pipeline, s3, version)
 
         assert self.copied(pipeline) == b"content"
         assert pipeline.source_keys() == [KEY]
@@ -262,14 +260,14 @@ class TestCopyVerified:
         version = pipeline.upload(KEY, "older")
         pipeline.upload(KEY, "newer")
 
-        self.copy(pipeline, s3, version["version_id"])
+        self.copy(pipeline, s3, version)
 
         assert self.copied(pipeline) == b"older"
 
     def test_storage_class_is_the_requested_one(self, pipeline: Pipeline, s3: Any) -> None:
-        pipeline.upload(KEY, "content")
+        version = pipeline.upload(KEY, "content")
 
-        self.copy(pipeline, s3, StorageClass="GLACIER_IR")
+        self.copy(pipeline, s3, version, StorageClass="GLACIER_IR")
 
         listed = pipeline.s3.list_objects_v2(Bucket=pipeline.config.archive_bucket)["Contents"]
         assert [entry["StorageClass"] for entry in listed] == ["GLACIER_IR"]
@@ -281,63 +279,74 @@ class TestCopyVerified:
         version = pipeline.upload(KEY, content)
         pipeline.upload(KEY, "newer")
         part = 6 * 1024**2
-        config = TransferConfig(multipart_threshold=len(content), multipart_chunksize=part)
-        monkeypatch.setattr(s3_objects, "_COPY_CONFIG", config)
+        monkeypatch.setattr(s3_objects, "MAX_COPY_BYTES", len(content) - 1)
+        config = TransferConfig(multipart_threshold=1, multipart_chunksize=part)
+        monkeypatch.setattr(s3_objects, "_COPY_IN_PARTS", config)
 
-        self.copy(pipeline, s3, version["version_id"])
+        self.copy(pipeline, s3, version)
 
         assert self.copied(pipeline) == content.encode()
         assert sum("partNumber" in request.url for request in wire.requests) == -(-len(content) // part)
 
-    def test_same_content_is_not_copied_again(self, pipeline: Pipeline, s3: Any) -> None:
-        pipeline.upload(KEY, "content")
-        self.copy(pipeline, s3)
-        before = self.version_ids(pipeline)
+    def test_copy_takes_two_requests(self, pipeline: Pipeline, s3: Any, wire: Wire) -> None:
+        version = pipeline.upload(KEY, "content")
+        wire.requests.clear()
 
-        self.copy(pipeline, s3)
+        self.copy(pipeline, s3, version, sha256=digest("content"))
 
-        assert self.version_ids(pipeline) == before
+        assert [request.method for request in wire.requests] == ["PUT", "HEAD"]
+
+    def test_object_that_was_replaced_since_it_was_listed_is_not_copied(
+        self, pipeline: Pipeline, s3: Any
+    ) -> None:
+        version = pipeline.upload(KEY, "content")
+        pipeline.upload(KEY, "another")
+
+        with pytest.raises(ClientError, match="PreconditionFailed"):
+            self.copy(pipeline, s3, version | {"version_id": None})
+
+        assert pipeline.archived() == {}
 
     @pytest.mark.parametrize("other", ["CONTENT", "of another size"])
     def test_destination_with_other_content_is_replaced(
         self, pipeline: Pipeline, s3: Any, other: str
     ) -> None:
-        pipeline.upload(KEY, "content")
+        version = pipeline.upload(KEY, "content")
         pipeline.put(pipeline.config.archive_bucket, f"copy/{KEY}", other.encode())
 
-        self.copy(pipeline, s3)
+        self.copy(pipeline, s3, version)
 
         assert self.copied(pipeline) == b"content"
 
-    @pytest.mark.parametrize("content", ["content", "CONTENT"], ids=["equal", "different"])
-    def test_objects_whose_etags_say_nothing_are_compared_by_content(
-        self, pipeline: Pipeline, s3: Any, content: str
+    def test_file_whose_etag_says_nothing_is_compared_by_its_content(
+        self, pipeline: Pipeline, s3: Any, wire: Wire
     ) -> None:
         """This happens with multipart uploads and under KMS."""
-        pipeline.upload(KEY, "content")
-        upload_in_parts(pipeline, pipeline.config.archive_bucket, f"copy/{KEY}", content)
-        before = self.version_ids(pipeline)
+        upload_in_parts(pipeline, pipeline.config.source_bucket, KEY, "content")
+        version = self.listed(pipeline, s3)
+        wire.requests.clear()
 
-        self.copy(pipeline, s3)
+        self.copy(pipeline, s3, version)
 
+        assert wire.count("GET") == 2, "the file and its copy were read"
         assert self.copied(pipeline) == b"content"
-        assert (self.version_ids(pipeline) == before) == (content == "content")
 
     def test_file_of_a_known_digest_is_not_read_back(self, pipeline: Pipeline, s3: Any, wire: Wire) -> None:
         upload_in_parts(pipeline, pipeline.config.source_bucket, KEY, "content")
+        version = self.listed(pipeline, s3)
+        wire.requests.clear()
 
-        self.copy(pipeline, s3, sha256=digest("content"))
-        self.copy(pipeline, s3, sha256=digest("content"))
-        methods = [request.method for request in wire.requests]
+        self.copy(pipeline, s3, version, sha256=digest("content"))
 
+        assert wire.count("GET") == 0
         assert self.copied(pipeline) == b"content"
-        assert (methods.count("PUT"), methods.count("GET")) == (2, 0), "one part, and one copy"
 
     def test_copy_whose_digest_is_another_is_an_error(self, pipeline: Pipeline, s3: Any) -> None:
         upload_in_parts(pipeline, pipeline.config.source_bucket, KEY, "content")
+        version = self.listed(pipeline, s3)
 
         with pytest.raises(ReconciliationError, match="is not equal to its source"):
-            self.copy(pipeline, s3, sha256=digest("CONTENT"))
+            self.copy(pipeline, s3, version, sha256=digest("CONTENT"))
 
         assert pipeline.source_keys() == [KEY]
 
@@ -345,22 +354,25 @@ class TestCopyVerified:
     def test_copy_that_differs_from_its_source_is_an_error_and_the_source_stays(
         self, pipeline: Pipeline, s3: Any, monkeypatch: pytest.MonkeyPatch, spoilt: bytes | None
     ) -> None:
-        pipeline.upload(KEY, "content")
+        version = pipeline.upload(KEY, "content")
 
         def spoil(Bucket: str, Key: str, **_: Any) -> None:
             if spoilt is not None:
                 pipeline.put(Bucket, Key, spoilt)
 
-        monkeypatch.setattr(s3, "copy", spoil)
+        monkeypatch.setattr(s3, "copy_object", spoil)
 
         with pytest.raises(ReconciliationError, match=r"is not equal to its source .* is left where it is"):
-            self.copy(pipeline, s3)
+            self.copy(pipeline, s3, version)
 
         assert pipeline.objects(pipeline.config.source_bucket) == {KEY: b"content"}
 
     def test_missing_source_is_an_error(self, pipeline: Pipeline, s3: Any) -> None:
-        with pytest.raises(ClientError, match=r"404|NoSuchKey"):
-            self.copy(pipeline, s3)
+        version = pipeline.upload(KEY, "content")
+        pipeline.s3.delete_object(Bucket=pipeline.config.source_bucket, Key=KEY)
+
+        with pytest.raises(ClientError, match="NoSuchKey"):
+            self.copy(pipeline, s3, version | {"version_id": None})
 
 
 class TestDeleteObjects:
