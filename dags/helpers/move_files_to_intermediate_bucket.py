@@ -161,7 +161,7 @@ def _move_listens(run: RunStore, validated: list[ValidatedPart]) -> list[str]:
         if part["valid"]:
             name = f"listens/part-{part['part']:05d}.parquet"
             source = run.part_key("validated", part["part"], "parquet")
-            copy_object(run.s3, (bucket, source), (bucket, prefix + name))
+            copy_object(run.s3, {"Bucket": bucket, "Key": source}, (bucket, prefix + name))
             objects.append(name)
     sizes = list_sizes(run.s3, bucket, prefix)
     missing = [name for name in objects if not sizes.get(prefix + name)]

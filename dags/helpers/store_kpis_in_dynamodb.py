@@ -112,8 +112,11 @@ def add_to_history(run: RunStore, summary: GlueSummary) -> None:
         GlueOutputError: the history is not exactly what Glue read plus the run's own objects.
     """
     for name, key in history_copies(summary).items():
-        source = (run.config.intermediate_bucket, output_prefix(run.run_key) + name)
-        copy_object(run.s3, source, (run.config.archive_bucket, key))
+        copy_object(
+            run.s3,
+            {"Bucket": run.config.intermediate_bucket, "Key": output_prefix(run.run_key) + name},
+            (run.config.archive_bucket, key),
+        )
     problem = history_problem(run, summary, added=True)
     if problem:
         raise GlueOutputError(f"Run {run.run_key}: {problem}. {RUN_GLUE_AGAIN}")

@@ -80,11 +80,15 @@ def install() -> None:
         (ManagedPolicy, "create_from_cloudformation_json", _without_null_statements),
         (ResourceMap, "delete", _keep_what_is_retained),
         (FakeBucket, "create_from_cloudformation_json", _with_versions),
+        (backends, "list_of_moto_modules", _listed_once),
     ]
-    services = frozenset(backends.list_of_moto_modules())
-    backends.list_of_moto_modules = lambda: services
     for owner, name, fix in fixes:
         setattr(owner, name, fix(getattr(owner, name)))
+
+
+def _listed_once(list_modules: _Method) -> _Method:
+    names = frozenset(list_modules())
+    return lambda: names
 
 
 def _locked_by(lock: threading.RLock) -> Callable[[_Method], _Method]:

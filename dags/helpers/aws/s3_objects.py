@@ -19,7 +19,7 @@ from helpers.errors import CopyError, RetryableError
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import CopySourceTypeDef, HeadObjectOutputTypeDef
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +86,7 @@ def list_current_versions(s3: S3Client, bucket: str, prefix: str) -> list[Object
 
 def list_sizes(s3: S3Client, bucket: str, prefix: str) -> dict[str, int]:
     """Return key -> size in bytes for the objects under `prefix`."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    return {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
+    return {listed["key"]: listed["size"] for listed in list_objects(s3, bucket, prefix)}
 
 
 def list_objects(s3: S3Client, bucket: str, prefix: str) -> list[ObjectVersion]:
@@ -108,8 +107,10 @@ def list_objects(s3: S3Client, bucket: str, prefix: str) -> list[ObjectVersion]:
 
 def list_modified(s3: S3Client, bucket: str, prefix: str) -> dict[str, datetime]:
     """Return key -> time of the last modification for the objects under `prefix`."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    return {entry["Key"]: entry["LastModified"] for page in pages for entry in page.get("Contents", [])}
+    return {
+        listed["key"]: datetime.fromisoformat(listed["last_modified"])
+        for listed in list_objects(s3, bucket, prefix)
+    }
 
 
 def open_version(s3: S3Client, bucket: str, version: ObjectVersion) -> StreamingBody | None:
@@ -197,19 +198,17 @@ def write_json_once(s3: S3Client, bucket: str, key: str, value: Any) -> Any:
 
 
 def copy_object(
-    s3: S3Client, source: tuple[str, str], destination: tuple[str, str], **arguments: Any
+    s3: S3Client, source: CopySourceTypeDef, destination: tuple[str, str], **arguments: Any
 ) -> None:
-    """Copy `(bucket, key)` to `(bucket, key)` in one request, which S3 allows up to 5 GB.
+    """Copy an object to `(bucket, key)` in one request, which S3 allows up to 5 GB.
 
     Args:
         s3: the client.
-        source: bucket and key.
+        source: `Bucket` and `Key`, and `VersionId` unless the current version is meant.
         destination: bucket and key.
         arguments: further arguments of CopyObject.
     """
-    bucket, key = destination
-    arguments = {"CopySource": {"Bucket": source[0], "Key": source[1]}, **arguments}
-    s3.copy_object(Bucket=bucket, Key=key, **arguments)
+    s3.copy_object(CopySource=source, Bucket=destination[0], Key=destination[1], **arguments)
 
 
 def copy_verified(
@@ -233,7 +232,7 @@ def copy_verified(
     Raises:
         CopyError: the copy differs from its source.
     """
-    source: Any = {"Bucket": bucket, "Key": version["key"]}
+    source: CopySourceTypeDef = {"Bucket": bucket, "Key": version["key"]}
     # A bucket without versioning may have other bytes under the key by now.
     arguments["CopySourceIfMatch"] = version["etag"]
     if version["version_id"]:
@@ -244,7 +243,7 @@ def copy_verified(
     if version["size"] > MAX_COPY_BYTES:
         s3.copy(source, *destination, ExtraArgs=arguments, Config=_COPY_IN_PARTS)
     else:
-        copy_object(s3, (bucket, version["key"]), destination, CopySource=source, **arguments)
+        copy_object(s3, source, destination, **arguments)
     if not _same_content(s3, source, version, destination, sha256):
         raise CopyError(
             f"s3://{destination[0]}/{destination[1]} is not equal to its source "
@@ -276,7 +275,11 @@ def _to_json(value: Any) -> bytes:
 
 
 def _same_content(
-    s3: S3Client, source: Any, version: ObjectVersion, copy: tuple[str, str], sha256: str | None
+    s3: S3Client,
+    source: CopySourceTypeDef,
+    version: ObjectVersion,
+    copy: tuple[str, str],
+    sha256: str | None,
 ) -> bool:
     copied: Any = head_object(s3, *copy, ChecksumMode="ENABLED")
     if copied is None or copied["ContentLength"] != version["size"]:
@@ -288,7 +291,7 @@ def _same_content(
     # A multipart object's checksum combines those of its parts and ends with their number.
     if sha256 and checksum_of_copy and "-" not in checksum_of_copy:
         return bool(base64.b64decode(checksum_of_copy).hex() == sha256)
-    original = s3.head_object(**source, ChecksumMode="ENABLED")
+    original: Any = s3.head_object(**source, ChecksumMode="ENABLED")
     for checksum in ("ChecksumSHA256", "ChecksumCRC64NVME", "ChecksumCRC32C", "ChecksumCRC32"):
         if checksum in original and original.get(checksum) == copied.get(checksum):
             return True

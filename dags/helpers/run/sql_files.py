@@ -70,8 +70,11 @@ def keep_catalogs(run: RunStore, moved: InputManifest) -> None:
     """Copy the catalogs of the run's input, and replace those of an earlier run."""
     for name, catalog in (("songs", moved["songs"]), ("users", moved["users"])):
         for file in catalog["objects"]:
-            source = (run.config.intermediate_bucket, input_prefix(run.run_key) + file)
-            copy_object(run.s3, source, (run.config.archive_bucket, catalog_copy_key(name, file)))
+            copy_object(
+                run.s3,
+                {"Bucket": run.config.intermediate_bucket, "Key": input_prefix(run.run_key) + file},
+                (run.config.archive_bucket, catalog_copy_key(name, file)),
+            )
 
 
 def _stamp_of(found: Any) -> tuple[int, str]:
