@@ -76,8 +76,8 @@ redrive: $(INSTALLED) ## Fetch a run's quarantined data, then redeliver the corr
 replay: $(INSTALLED) ## Put archived files back, by listen days or run: make replay DATES=2024-06-01..2024-06-30 [RUN=run_key] [YES=yes]
 	@$(COMMAND) replay --aws-port '$(AWS_PORT)' $(if $(YES),--yes) -- "$$DATES" "$$RUN"
 
-forget: $(INSTALLED) ## Remove users from every copy, and reprocess their days: make forget USER=id,id [FILE=ids.txt] [YES=yes]
-	@$(COMMAND) forget --aws-port '$(AWS_PORT)' $(if $(YES),--yes) -- "$$USERS_TO_FORGET" "$$FILE"
+forget: $(INSTALLED) ## Remove users from every copy, and reprocess their days: make forget USER=id,id [FILE=ids.txt] [REFUSE=yes] [YES=yes]
+	@$(COMMAND) forget --aws-port '$(AWS_PORT)' $(if $(YES),--yes) $(if $(REFUSE),--refuse) -- "$$USERS_TO_FORGET" "$$FILE"
 
 up: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Start the pipeline with a scheduler, Airflow's UI (WEB_PORT) and the dashboard
 	@$(COMMAND) up --aws-port '$(AWS_PORT)' --web-port '$(WEB_PORT)' --dashboard-port '$(DASHBOARD_PORT)'

@@ -24,7 +24,9 @@ from helpers.contract.settings import PipelineConfig
 from helpers.errors import HandoverError
 from helpers.ingest.id_forms import SAMPLE_SIZE
 from helpers.ingest.parquet_sink import ROWS_PER_GROUP, ParquetSink
+from helpers.ingest.refused_users import without_refused
 from helpers.ingest.row_rules import VALID_SCHEMA, check_rows, example_of, split_plain_rows
+from helpers.run.erasures import read_refused_users
 from helpers.run.store import RunStore
 
 logger = logging.getLogger(__name__)
@@ -75,6 +77,8 @@ def validate_csv_files(combined: CombinedPart, config: PipelineConfig) -> Valida
             outcomes = split_records(path, outcomes, config.max_rejected_fraction, latest, valid, rejected)
             valid.close()
             rejected.close()
+            if refused := read_refused_users(run):
+                outcomes = without_refused(outcomes, _tables(path, source_files), refused)
             accepted = {outcome["index"] for outcome in outcomes if outcome["disposition"] == "archive"}
             key = run.part_key("validated", number, "parquet")
             if any(outcome["disposition"] == "quarantine" and outcome["rows"] for outcome in outcomes):

@@ -59,7 +59,7 @@ def _call(arguments: argparse.Namespace, console: Console) -> int:
         return redrive(arguments.run_key, aws)
     if arguments.command == "replay":
         return replay(arguments.dates, arguments.run_key, aws, arguments.yes)
-    return forget(arguments.users, _path(arguments.file), aws, arguments.yes)
+    return forget(arguments.users, _path(arguments.file), aws, arguments.yes, arguments.refuse)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     forget = commands.add_parser("forget", help="remove users from every copy, and reprocess their days")
     forget.add_argument("users", nargs="?", default="", metavar="USER", help="user ids such as 123,456")
     forget.add_argument("file", nargs="?", metavar="FILE", help="file with further ids, one per line")
+    forget.add_argument("--refuse", action="store_true", help="refuse later files that bring them back")
     for command in (replay, forget):
         command.add_argument("--yes", action="store_true", help="do not ask")
     for command in (run, reprocess):

@@ -39,6 +39,7 @@ _OF_MAKE = frozenset(
         "DATES",
         "FILE",
         "PYTHON",
+        "REFUSE",
         "RUN",
         "USER",
         "WEB_PORT",

@@ -12,7 +12,7 @@ from include.commands.reprocess import reprocess_in_batches
 from include.commands.terminal import ask
 
 
-def forget(users: str, file: Path | None, aws: LocalAws, yes: bool = False) -> int:
+def forget(users: str, file: Path | None, aws: LocalAws, yes: bool = False, refuse: bool = False) -> int:
     """Forget the users and reprocess the days of their listens; return the exit status.
 
     Args:
@@ -20,6 +20,7 @@ def forget(users: str, file: Path | None, aws: LocalAws, yes: bool = False) -> i
         file: file with further ids, one per line.
         aws: local AWS, which must be running.
         yes: whether to remove without asking.
+        refuse: whether later files with listens of the users are refused.
 
     Raises:
         UserError: local AWS is not running, no user is named, or the user does not agree.
@@ -42,6 +43,7 @@ def forget(users: str, file: Path | None, aws: LocalAws, yes: bool = False) -> i
             read_ids([users], file),
             lambda question: yes or ask(question),
             lambda line: aws.console.print(Text(line), soft_wrap=True),
+            refuse,
         )
     except ForgetError as error:
         raise UserError(str(error).replace("--yes answers it", "YES=yes answers it")) from error

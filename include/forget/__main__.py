@@ -34,12 +34,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--file", type=Path, help="file with one id per line, which keeps ids out of the shell's history"
     )
+    parser.add_argument(
+        "--refuse", action="store_true", help="from now on, refuse files that bring these users back"
+    )
     parser.add_argument("--yes", action="store_true", help="do not ask")
     options = parser.parse_args(argv)
 
     def work(s3: S3Client, dynamodb: DynamoDBClient, *names: str) -> None:
         ids = read_ids(options.users, options.file)
-        days = forget(s3, dynamodb, Places(*names), ids, lambda question: options.yes or ask(question), print)
+        days = forget(
+            s3,
+            dynamodb,
+            Places(*names),
+            ids,
+            lambda question: options.yes or ask(question),
+            print,
+            options.refuse,
+        )
         if days:
             conf = json.dumps({"reprocess_dates": ",".join(days)})
             print(f"The KPIs of {counted(len(days), 'day')} still count them until these are reprocessed:")

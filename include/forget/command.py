@@ -55,6 +55,7 @@ def forget(
     ids: Sequence[str],
     agrees: Callable[[str], bool],
     say: Callable[[str], None],
+    refuse: bool = False,
 ) -> list[str]:
     """Forget the users, and first finish an erasure that was interrupted; return the days to reprocess.
 
@@ -65,6 +66,7 @@ def forget(
         ids: the users; may be empty if an erasure was interrupted.
         agrees: asks the question that it is given.
         say: prints a line.
+        refuse: whether later files with listens of these users are refused.
 
     Raises:
         ForgetError: no user is named, the user does not agree, or S3 refuses something.
@@ -91,6 +93,9 @@ def forget(
         question = f"Remove {named} from these versions, for good?"
         if not agrees(question):
             raise ForgetError("Nothing was removed: the answer was not yes. --yes answers it.")
+        # Before the erasure is recorded: a call that finishes it need not know that this was asked for.
+        if refuse:
+            eraser.refuse_later_files()
         record = eraser.erase(found)
         erased = sum(record["days"].values())
         say(f"Removed: {counted(record['users'], 'user')}, {erased:,} listens of {len(record['days'])} days.")
@@ -98,6 +103,10 @@ def forget(
         say(
             "No copy that the pipeline keeps holds these users. Ids are compared exactly: check the spelling."
         )
+        if refuse:
+            eraser.refuse_later_files()
+    if refuse:
+        say(f"From now on, a file with a listen of {named} goes to quarantine.")
     eraser.delete_old_records()
     for line in _remaining(found):
         say(line)

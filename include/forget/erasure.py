@@ -26,6 +26,7 @@ from helpers.contract.keys import (
     ERASURES_PREFIX,
     HISTORY_PREFIX,
     QUARANTINE_PREFIX,
+    REFUSED_USERS_KEY,
     RUNS_PREFIX,
     catalog_copy_key,
     ending_key,
@@ -33,7 +34,8 @@ from helpers.contract.keys import (
     report_key,
 )
 from helpers.contract.names import ALL_GENRES, STREAMS_PREFIX, USERS_PREFIX
-from helpers.contract.records import Erasure
+from helpers.contract.records import Erasure, RefusedUsers
+from helpers.ingest.refused_users import digest_of
 from include.commands.errors import UserError
 from include.forget.content import (
     Listen,
@@ -154,6 +156,20 @@ class Eraser:
                 elif result:
                     found.findings.append(result)
         return found
+
+    def refuse_later_files(self) -> None:
+        """Add the users to those whose later files are refused; nothing happens to those that are there."""
+        bucket, key = self._places.archive, REFUSED_USERS_KEY
+        try:
+            refused = json.loads(self._s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _SKIPPED:
+                raise
+            refused = RefusedUsers(salt=uuid.uuid4().hex, sha256=[])
+        digests = {digest_of(user_id, refused["salt"]) for user_id in self._users.ids}
+        if not digests <= set(refused["sha256"]):
+            refused["sha256"] = sorted(digests | set(refused["sha256"]))
+            self._put_json(key, refused)
 
     def erase(self, found: Found) -> Erasure:
         """Remove everything that was found, and what was added meanwhile; return the finished record.
@@ -372,12 +388,11 @@ class Eraser:
         )
 
     def _write(self, record: Erasure) -> None:
-        self._s3.put_object(
-            Bucket=self._places.archive,
-            Key=erasure_key(record["erasure_id"]),
-            Body=json.dumps(record, indent=1).encode(),
-            ContentType="application/json",
-        )
+        self._put_json(erasure_key(record["erasure_id"]), record)
+
+    def _put_json(self, key: str, record: Erasure | RefusedUsers) -> None:
+        body = json.dumps(record, indent=1).encode()
+        self._s3.put_object(Bucket=self._places.archive, Key=key, Body=body, ContentType="application/json")
 
     def _exists(self, key: str) -> bool:
         listed = self._s3.list_objects_v2(Bucket=self._places.archive, Prefix=key, MaxKeys=1)

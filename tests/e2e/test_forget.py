@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from helpers.contract.keys import run_key_of
 from helpers.errors import GlueOutputError, UsersForgottenError
 from include.forget.command import REMAINS, forget
 from include.forget.erasure import Places, days_to_reprocess
+from include.redrive import Action, redrive
 from tests.e2e import data
 from tests.e2e.conftest import MakeRunner
 from tests.e2e.delivered import read_catalogs
@@ -78,10 +80,12 @@ def places_of(deployment: Deployment) -> Places:
     )
 
 
-def forget_in(deployment: Deployment, *users: str, said: list[str] | None = None) -> list[str]:
+def forget_in(
+    deployment: Deployment, *users: str, said: list[str] | None = None, refuse: bool = False
+) -> list[str]:
     say = [].append if said is None else said.append
     s3, dynamodb = deployment.resources.s3, deployment.resources.dynamodb
-    return forget(s3, dynamodb, places_of(deployment), users, lambda question: True, say)
+    return forget(s3, dynamodb, places_of(deployment), users, lambda question: True, say, refuse)
 
 
 def upload_stories(deployment: Deployment) -> None:
@@ -270,3 +274,41 @@ def test_run_that_read_its_input_before_stores_and_archives_nothing(
     assert list(table_problems(observe(resources), deployment.delivered)) == []
     with pytest.raises(ClientError):
         resources.s3.head_object(Bucket=resources.source_bucket, Key="streams/plain.csv")
+
+
+def test_late_file_with_a_refused_user_waits_in_quarantine_until_it_has_none_of_their_lines(
+    deployment: Deployment, make_runner: MakeRunner, tmp_path: Path
+) -> None:
+    resources = deployment.resources
+    deployment.upload_all(data.catalogs())
+    of_others = [*data.listens(3, 40, data.DAYS)]
+    forget_in(deployment, USER, refuse=True)
+    deployment.upload("streams/others.csv", data.stream_file(data.listens(1, 60, data.DAYS)))
+    of_user = (f" {USER}", "quoted", f"{data.FIRST_DAY} 10:00:00")
+    deployment.upload("streams/late.csv", data.stream_file([*of_others[:4], of_user, *of_others[4:]]))
+
+    refused = make_runner(deployment).run()
+
+    assert (refused["totals"]["archived"], refused["totals"]["quarantined"]) == (1, 1)
+    [reason] = [file["reason"] for file in refused["files"] if file["disposition"] == "quarantine"]
+    assert "1 of 41 rows are of users who were forgotten, the first in line 6" in reason
+    assert USER not in json.dumps(refused)
+    listeners = {listen.user_id for day in accepted_listens(observe(resources)).values() for listen in day}
+    assert USER not in listeners
+
+    # The remedy that the reason gives.
+    run_key = refused["run_key"]
+    [fetched] = redrive(resources.s3, resources.archive_bucket, resources.source_bucket, run_key, tmp_path)
+    assert fetched.action is Action.FETCHED
+    path = next(path for path in tmp_path.rglob("*.csv"))
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if USER not in line))
+    [redriven] = redrive(resources.s3, resources.archive_bucket, resources.source_bucket, run_key, tmp_path)
+    assert redriven.action is Action.PUT_BACK
+    report = make_runner(deployment).run()
+    assert forget_in(deployment, USER) == []
+
+    assert (report["totals"]["archived"], report["totals"]["rows"]) == (1, 40)
+    assert spoken_of(deployment) == []
+    listens = [listen for day in accepted_listens(observe(resources)).values() for listen in day]
+    assert USER not in {listen.user_id for listen in listens}
+    assert report["totals"]["new"] + refused["totals"]["new"] == len(listens)

@@ -42,6 +42,12 @@ class Attempt:
     waits: list[float] = field(default_factory=list)
 
 
+def next_task(attempt: Attempt) -> str | None:
+    """Return the task that Airflow or its user runs next: the unfinished one, or that of its message."""
+    asks_for_glue = attempt.error and "Clear trigger_glue_job" in attempt.error
+    return "trigger_glue_job" if asks_for_glue else attempt.unfinished
+
+
 class Attempts:
     """Makes attempts: forks each one from a process that has everything imported."""
 
@@ -123,11 +129,8 @@ class Attempts:
         for _ in range(tries):
             if attempt.unfinished is None:
                 break
-            start = attempt.unfinished
-            if attempt.error and "Clear trigger_glue_job" in attempt.error:
-                start = "trigger_glue_job"
             attempt = self.make(
-                deployment, dag_run_id, attempt.results, start, reprocess_dates=reprocess_dates
+                deployment, dag_run_id, attempt.results, next_task(attempt), reprocess_dates=reprocess_dates
             )
         return attempt
 

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from tests.e2e.deployment import Deployment, deploy
-from tests.e2e.observed import Resources, read_objects
+from tests.e2e.observed import Resources, read_objects, snapshot
 from tests.e2e.oracle import assert_another_run_changes_nothing, assert_consistent
 from tests.faults import batch
-from tests.faults.attempts import Attempt, Attempts
+from tests.faults.attempts import Attempt, Attempts, next_task
 from tests.faults.wire import Call, Fault
 from tests.scenarios import Scenarios
 
@@ -32,6 +32,7 @@ class Bench:
         """Take the stack in which each pipeline gets its own buckets and table."""
         self.attempts = attempts
         self._stack = stack
+        self._states: set[object] = set()
 
     def deploy(self) -> Deployment:
         """Make a pipeline in which the batch was delivered after an earlier run had ended."""
@@ -57,6 +58,24 @@ class Bench:
         attempt = self.attempts.make(deployment, RUN)
         self.check(deployment, attempt)
         return attempt.calls
+
+    def is_new(self, deployment: Deployment, dag_run_id: str, attempt: Attempt, done: Sequence[Call]) -> bool:
+        """Return whether no interrupted run left AWS in this state before.
+
+        A rerun knows only this state, so recovery from it needs to be judged once. All calls between two
+        changes leave the same state, whether the process was killed there or AWS refused them.
+
+        Args:
+            deployment: the pipeline.
+            dag_run_id: the interrupted run.
+            attempt: the attempt that died or failed.
+            done: the calls that AWS executed for it.
+        """
+        changes = tuple(call.operation for call in done if call.mutating)
+        state = (dag_run_id, next_task(attempt), changes, _names(deployment.resources))
+        is_new = state not in self._states
+        self._states.add(state)
+        return is_new
 
     def check(self, deployment: Deployment, attempt: Attempt) -> None:
         """Let the oracle judge the state once the last attempt of the run has ended.
@@ -122,3 +141,14 @@ class Bench:
 
 def _archived(resources: Resources) -> dict[str, bytes]:
     return read_objects(resources, resources.archive_bucket, "")
+
+
+def _names(resources: Resources) -> frozenset[str]:
+    """Return the names of all objects and items; each pipeline has other names of buckets."""
+    buckets = {
+        resources.source_bucket: "source",
+        resources.intermediate_bucket: "intermediate",
+        resources.archive_bucket: "archive",
+    }
+    names = (name.removeprefix("s3://").partition("/") for name in snapshot(resources))
+    return frozenset(f"{buckets.get(bucket, bucket)} {key}" for bucket, _, key in names)

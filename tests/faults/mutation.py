@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,9 +12,9 @@ from typing import NamedTuple
 
 from local_aws_support import REPOSITORY, RUNNING_LOCAL_AWS
 
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=short", "-p", "no:cacheprovider"]
+ARGUMENTS = ["-q", "-x", "--tb=short", "-p", "no:cacheprovider"]
 # Other plugins, and pytest's search for unraisable exceptions, would take longer than most of the tests.
-PYTEST += ["-p", "pytest_socket", "-p", "no:unraisableexception"]
+ARGUMENTS += ["-p", "pytest_socket", "-p", "no:unraisableexception"]
 
 
 class Mutation(NamedTuple):
@@ -36,31 +37,48 @@ class Mutation(NamedTuple):
     failure: str
 
 
-def run_test_of_mutated_source(
-    mutation: Mutation, folder: Path, local_aws: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the mutation's test on a copy of the repository in `folder`, with a clean environment.
+class MutatedTests:
+    """Runs tests on mutated copies of the repository; `mutated_test_server` says how."""
 
-    The test works on the local AWS with this address, because to start another takes longer than most tests.
-    """
-    left_out = shutil.ignore_patterns("__pycache__", "e2e", "faults")
-    for name in ("dags", "plugins", "glue_script", "include", "tests"):
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=left_out)
-    shutil.copy(REPOSITORY / "pyproject.toml", folder)
-    source = folder / mutation.source
-    text = source.read_text()
-    assert text.count(mutation.old) == 1, f"{mutation.source} was changed: adapt the mutation to it"
-    source.write_text(text.replace(mutation.old, mutation.new))
-    return subprocess.run(
-        [*PYTEST, "--basetemp", folder / "temporary", mutation.test],
-        cwd=folder,
-        env={
+    def __init__(self, local_aws: str, folder: Path) -> None:
+        """Take the address of a local AWS, because to start another takes longer than most tests."""
+        environment = {
+            "AIRFLOW_HOME": str(folder),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            RUNNING_LOCAL_AWS: local_aws,
             **{name: os.environ[name] for name in ("PATH", "HOME", "JAVA_HOME") if name in os.environ},
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-    )
+        }
+        self._local_aws = local_aws
+        self._server = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("mutated_test_server.py"))],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def close(self) -> None:
+        self._server.kill()
+        self._server.wait()
+
+    def run(self, mutation: Mutation, folder: Path) -> tuple[int, str]:
+        """Run the mutation's test on a copy in `folder`; return pytest's exit code and output."""
+        left_out = shutil.ignore_patterns("__pycache__", "e2e", "faults")
+        for name in ("dags", "plugins", "glue_script", "include", "tests"):
+            shutil.copytree(REPOSITORY / name, folder / name, ignore=left_out)
+        shutil.copy(REPOSITORY / "pyproject.toml", folder)
+        source = folder / mutation.source
+        text = source.read_text()
+        assert text.count(mutation.old) == 1, f"{mutation.source} was changed: adapt the mutation to it"
+        source.write_text(text.replace(mutation.old, mutation.new))
+        output = folder / "output"
+        request = {
+            "folder": str(folder),
+            "arguments": [*ARGUMENTS, "--basetemp", str(folder / "temporary"), mutation.test],
+            "environment": {RUNNING_LOCAL_AWS: self._local_aws},
+            "output": str(output),
+        }
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+        return int(self._server.stdout.readline()), output.read_text()

@@ -14,6 +14,8 @@ QUARANTINE_PREFIX = "quarantine/"
 HISTORY_PREFIX = "listens/"
 # Records of the users that were forgotten, see include/forget.
 ERASURES_PREFIX = "erasures/"
+# Archive key of the forgotten users whose later files are refused; the object exists if someone asked for it.
+REFUSED_USERS_KEY = "refused_users.json"
 # An S3 key has at most 1,024 bytes. The longest prefix, quarantine/<run_key>/ with a run key of 92 bytes,
 # takes 104 of them. The longest suffix, .redriven.json of include/redrive.py, takes 14.
 MAX_NAME_BYTES = 900

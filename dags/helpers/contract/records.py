@@ -317,6 +317,13 @@ class Erasure(TypedDict):
     user_ids: NotRequired[list[str]]
 
 
+class RefusedUsers(TypedDict):
+    """Forgotten users whose later files are refused, as hex digests of salt and id, so that no id is kept."""
+
+    salt: str
+    sha256: list[str]
+
+
 class RunReport(TypedDict):
     """The run report, written last; the run is complete once it exists.
 

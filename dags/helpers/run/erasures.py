@@ -1,12 +1,12 @@
-"""Users that were forgotten (include/forget): refuses earlier runs, and counts the listens a day lost."""
+"""Users that were forgotten (include/forget): refuses earlier runs, counts a day's lost listens."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 from helpers.aws.s3_objects import list_modified, read_json
-from helpers.contract.keys import ERASURES_PREFIX
-from helpers.contract.records import Erasure
+from helpers.contract.keys import ERASURES_PREFIX, REFUSED_USERS_KEY
+from helpers.contract.records import Erasure, RefusedUsers
 from helpers.errors import UsersForgottenError
 from helpers.run.store import RunStore
 
@@ -36,6 +36,12 @@ def refuse_if_users_were_forgotten(run: RunStore, frozen_at: str) -> None:
 def erased_listens(run: RunStore, day: str, since: str) -> int:
     """Return how many listens of the day's history were erased after `since`."""
     return sum(erasure["days"].get(day, 0) for erasure in _erasures_after(run, since))
+
+
+def read_refused_users(run: RunStore) -> RefusedUsers | None:
+    """Return the forgotten users whose later files are refused, or None if nobody asked for that."""
+    refused: RefusedUsers | None = read_json(run.s3, run.config.archive_bucket, REFUSED_USERS_KEY)
+    return refused
 
 
 def _erasures_after(run: RunStore, instant: str) -> list[Erasure]:

@@ -184,7 +184,8 @@ def test_forgetting_asks_first_and_names_what_was_wrong(local: Commands) -> None
 def test_forgetting_removes_the_user_from_a_waiting_file(local: Commands) -> None:
     local.put("SOURCE", "streams/a.csv", "user_id,track_id\nu1,t\nu2,t\n")
 
-    done = local.call("forget", "--yes", "u1")
+    done = local.call("forget", "--yes", "--refuse", "u1")
 
     assert "Removed: 1 user, 0 listens of 0 days." in done.stdout
+    assert "From now on, a file with a listen of 1 user goes to quarantine." in done.stdout
     assert local.source() == {"streams/a.csv": "user_id,track_id\nu2,t\n"}

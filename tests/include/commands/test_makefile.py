@@ -167,8 +167,8 @@ def test_days_and_run_key_are_handed_on_as_they_are(project: Path) -> None:
     done = _make(project, "sql", "QUERY=SELECT '$x' \"y\"", "FORMAT=csv")
     assert done.stdout == "<-m><include.sql><--aws-port><5555><--format><csv><--><SELECT '$x' \"y\">"
 
-    done = _make(project, "forget", "USER=a$b,c", "FILE=my ids.txt", "YES=yes")
-    assert done.stdout == f"{start}<forget><--aws-port><5555><--yes><--><a$b,c><my ids.txt>"
+    done = _make(project, "forget", "USER=a$b,c", "FILE=my ids.txt", "YES=yes", "REFUSE=yes")
+    assert done.stdout == f"{start}<forget><--aws-port><5555><--yes><--refuse><--><a$b,c><my ids.txt>"
     # The shell's USER is the name of its user.
     assert _make(project, "forget").stdout == f"{start}<forget><--aws-port><5555><--><><>"
 

@@ -18,7 +18,8 @@ import pytest
 from botocore.exceptions import ClientError
 from pyarrow import parquet as pq
 
-from helpers.contract.keys import ERASURES_PREFIX
+from helpers.contract.keys import ERASURES_PREFIX, REFUSED_USERS_KEY
+from helpers.ingest.refused_users import digest_of
 from include.forget import __main__ as command_line
 from include.forget import erasure
 from include.forget.command import forget, read_ids
@@ -87,9 +88,11 @@ class Kept:
         item |= {"catalogs_frozen_at": "2024-06-26T00:00:00+00:00"}
         self.dynamodb.put_item(TableName=self.names.table, Item={k: {"S": v} for k, v in item.items()})
 
-    def forget(self, *users: str, said: list[str] | None = None, agrees: bool = True) -> list[str]:
+    def forget(
+        self, *users: str, said: list[str] | None = None, agrees: bool = True, refuse: bool = False
+    ) -> list[str]:
         say = (said if said is not None else []).append
-        return forget(self.s3, self.dynamodb, self.names, users, lambda question: agrees, say)
+        return forget(self.s3, self.dynamodb, self.names, users, lambda question: agrees, say, refuse)
 
     def contents(self) -> dict[str, list[bytes | None]]:
         """Every version of every object by address, the newest first; None for a delete marker."""
@@ -127,6 +130,7 @@ def plain(content: bytes) -> bytes:
 
 def assert_forgotten(kept: Kept) -> None:
     contents = kept.contents()
+    contents.pop(f"archive/{REFUSED_USERS_KEY}", None)
     [record] = [key for key in contents if key.startswith(f"archive/{ERASURES_PREFIX}")]
     [finished] = contents.pop(record)
     assert finished is not None
@@ -267,6 +271,32 @@ def test_day_that_was_reprocessed_since_is_not_asked_for(kept: Kept) -> None:
     assert days_to_reprocess(kept.s3, kept.dynamodb, kept.names) == []
 
 
+def test_users_are_refused_by_digests_only_if_asked_so(kept: Kept) -> None:
+    kept.forget(USER)
+    assert f"archive/{REFUSED_USERS_KEY}" not in kept.contents()
+
+    for users in ([USER], ["further"], [USER]):
+        kept.forget(*users, refuse=True)
+
+    # The third call changes nothing.
+    newest, older = kept.contents()[f"archive/{REFUSED_USERS_KEY}"]
+    assert newest is not None
+    assert older is not None
+    refused = json.loads(newest)
+    assert set(refused["sha256"]) == {digest_of(user_id, refused["salt"]) for user_id in (USER, "further")}
+    assert json.loads(older) == {
+        "salt": refused["salt"],
+        "sha256": [digest_of(USER, refused["salt"])],
+    }
+
+
+def test_nobody_is_refused_without_consent(kept: Kept) -> None:
+    with pytest.raises(ForgetError):
+        kept.forget(USER, refuse=True, agrees=False)
+
+    assert f"archive/{REFUSED_USERS_KEY}" not in kept.contents()
+
+
 def test_ids_come_from_arguments_and_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "ids.txt"
     file.write_text("\ufeffa,b\n\n c \n")
@@ -342,7 +372,7 @@ class TestRights:
         s3, dynamodb = (client_of(full_stack.endpoint_url, "privacy", name) for name in ("s3", "dynamodb"))
 
         with enforced_policies(full_stack.endpoint_url):
-            days = forget(s3, dynamodb, stacked.names, [USER], lambda _: True, lambda _: None)
+            days = forget(s3, dynamodb, stacked.names, [USER], lambda _: True, lambda _: None, refuse=True)
             with pytest.raises(ClientError, match="AccessDenied"):
                 s3.delete_object(Bucket=stacked.names.source, Key="users/users.csv")
             with pytest.raises(ClientError, match="AccessDenied"):
