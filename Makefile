@@ -55,7 +55,7 @@ SEED ?= 1
 IN_PARALLEL = -n logical --maxprocesses 4 --dist worksteal
 
 .PHONY: help run reprocess redrive replay forget up dashboard down doctor sql smoke test test-faults test-browser test-s3a \
-	test-airflow3 test-containers bench lint fix lock clean
+	test-airflow3 test-containers bench bench-quick lint fix lock clean
 
 help: ## List the commands
 	@echo 'make COMMAND, where COMMAND is:'
@@ -135,6 +135,9 @@ test-containers: $(INSTALLED) ## Test the image and the services of `astro dev s
 bench: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Measure the parts beside references: make bench [PARTS='ingest glue_job ...'] [SIZES=...] [REPEAT=3]
 	@.venv/bin/python -m tests.benchmarks $(PARTS) $(if $(SIZES),--sizes $(SIZES)) $(if $(REPEAT),--repeat $(REPEAT))
 
+bench-quick: $(INSTALLED) ## Measure ingest and Glue job in three minutes; fails if a ratio is a quarter worse than usual
+	@.venv/bin/python -m tests.benchmarks --quick --json .local/benchmarks-quick.json
+
 lint: $(INSTALLED) ## Check style and types, change nothing
 	@echo 'Checking with ruff and mypy'
 	@.venv/bin/python -m ruff check --no-cache
@@ -179,7 +182,7 @@ $(AIRFLOW2_INSTALLED) $(AIRFLOW3_INSTALLED) $(DASHBOARD_INSTALLED):
 	@touch $@
 
 # A prerequisite of the commands that run Spark. They also work if Java cannot archive classes.
-run reprocess forget up test test-faults test-browser bench: $(CLASSES_ARCHIVED)
+run reprocess forget up test test-faults test-browser bench bench-quick: $(CLASSES_ARCHIVED)
 $(CLASSES_ARCHIVED): $(INSTALLED)
 	@echo "Archiving Spark's classes, so Spark starts faster; this takes half a minute, once"
 	@$(ENVIRONMENT)/bin/python -m include.local_aws.class_archive || \

@@ -2,14 +2,10 @@
 
 import os
 import re
-import signal
-import subprocess
-import sys
-import tempfile
+import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +13,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from include.local_aws.java import JavaNotFoundError
+from include.local_aws.job_runner import JobRunner
 from include.local_aws.mirror import Location, Mirror, MirrorError
 from include.local_aws.spark_environment import spark_environment
 
@@ -45,6 +42,9 @@ _LOG4J_LINE = re.compile(r"\d\d/\d\d/\d\d \d\d:\d\d:\d\d [A-Z]+ ")
 
 LogWriter = Callable[[str, list[str]], None]
 
+_waiting: list[JobRunner] = []
+_waiting_lock = threading.Lock()
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -72,22 +72,23 @@ class JobProcess:
 
     def run(self) -> Outcome:
         """Run the script to its end and write its output to S3, however it ended."""
-        with tempfile.TemporaryDirectory(prefix="local-glue-", ignore_cleanup_errors=True) as directory:
-            try:
-                return self._run_in(Path(directory))
-            except (JavaNotFoundError, MirrorError, _InvalidScriptError) as error:
-                return Outcome("FAILED", str(error))
+        runner = _take_runner()
+        try:
+            return self._run_by(runner)
+        except (JavaNotFoundError, MirrorError, _InvalidScriptError) as error:
+            return Outcome("FAILED", str(error))
+        finally:
+            _keep_if_waiting(runner)
 
-    def _run_in(self, directory: Path) -> Outcome:
-        script = self._download_script(directory / "script")
+    def _run_by(self, runner: JobRunner) -> Outcome:
+        script = self._download_script(runner.directory / "script")
         locations = [location for value in self.arguments.values() if (location := Location.parse(value))]
-        mirror = Mirror(self.s3, directory / "s3", locations)
+        mirror = Mirror(self.s3, runner.directory / "s3", locations)
         for uri in mirror.fill(self.stop.is_set):
             self.write_log("error", [f"Local AWS left out {uri}: no file can have this name.\n"])
-        environment = self._prepare_environment(directory, mirror)
         if self.stop.is_set():
             return Outcome("STOPPED")
-        outcome = self._run_script(script, directory, environment)
+        outcome = self._run_script(script, runner, mirror)
         if not self.discard.is_set():
             mirror.write_back(self.discard.is_set)
         return outcome
@@ -106,11 +107,13 @@ class JobProcess:
             raise _InvalidScriptError(f"The job's script {self.script} cannot be read: {error}") from error
         return path
 
-    def _prepare_environment(self, directory: Path, mirror: Mirror) -> dict[str, str]:
+    def _prepare_environment(
+        self, directory: Path, mounts: Mapping[str, str], is_small: bool
+    ) -> dict[str, str]:
         log4j = directory / "log4j2.properties"
         log4j.write_text(_LOG4J)
         java_options = [f"-Dlog4j2.configurationFile={log4j.as_uri()}"]
-        if mirror.filled_bytes < _SMALL_INPUT_BYTES:
+        if is_small:
             # A run over little data consists mostly of start-up; the optimizing compiler takes a third of
             # that.
             java_options.append("-XX:TieredStopAtLevel=1")
@@ -118,59 +121,79 @@ class JobProcess:
             "spark.master": "local[*]",
             "spark.driver.memory": os.environ.get("LOCAL_AWS_DRIVER_MEMORY", "2g"),
             "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
+            **mounts,
         }
-        for bucket in mirror.buckets:
-            settings[f"spark.hadoop.fs.viewfs.mounttable.{bucket}.linkFallback"] = mirror.directory(
-                bucket
-            ).as_uri()
         return spark_environment(directory, settings, java_options) | {
             "PYTHONUNBUFFERED": "1",
             **self.environment,
         }
 
-    def _run_script(self, script: Path, directory: Path, environment: dict[str, str]) -> Outcome:
-        command = [sys.executable, str(script), *(part for pair in self.arguments.items() for part in pair)]
-        logs = {name: directory / f"{name}.log" for name in ("output", "error")}
-        with logs["output"].open("wb") as stdout, logs["error"].open("wb") as stderr:
-            process = subprocess.Popen(
-                command,
-                cwd=directory / "tmp",
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                start_new_session=True,
-            )
-        tails = [_LogTail(path, name, self.write_log) for name, path in logs.items()]
+    def _run_script(self, script: Path, runner: JobRunner, mirror: Mirror) -> Outcome:
+        mounts = {
+            f"spark.hadoop.fs.viewfs.mounttable.{bucket}.linkFallback": mirror.directory(bucket).as_uri()
+            for bucket in mirror.buckets
+        }
+        is_small = mirror.filled_bytes < _SMALL_INPUT_BYTES
+        environment = self._prepare_environment(runner.directory, mounts, is_small)
+        if not is_small:
+            # A waiting JVM has the options for little data.
+            runner.end()
+        command = [str(script), *(part for pair in self.arguments.items() for part in pair)]
+        runner.begin(command, environment, mounts)
+        tails = [_LogTail(path, name, self.write_log) for name, path in runner.logs.items()]
         try:
             self.on_started()
-            state = self._wait(process, tails)
+            state, exit_code = self._wait(runner, tails)
         finally:
-            # The process group includes the JVM, which survives a killed script.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if runner.has_ended() or not is_small:
+                runner.end()
         for tail in tails:
             tail.forward(last=True)
         if state == "FAILED":
-            return Outcome(state, _error_message(logs["error"], process.returncode))
+            return Outcome(state, _error_message(runner.logs["error"], exit_code))
         if state == "TIMEOUT":
             return Outcome(
                 state, f"The run took longer than its timeout of {self.timeout_seconds:g} seconds."
             )
         return Outcome(state)
 
-    def _wait(self, process: "subprocess.Popen[bytes]", tails: "list[_LogTail]") -> str:
+    def _wait(self, runner: JobRunner, tails: "list[_LogTail]") -> tuple[str, int]:
+        """Return how the run ended, and the script's exit code if it ended by itself."""
         deadline = time.monotonic() + self.timeout_seconds
         while True:
             for tail in tails:
                 tail.forward()
-            if process.poll() is not None:
-                return "FAILED" if process.returncode else "SUCCEEDED"
+            if (exit_code := runner.poll()) is not None:
+                return ("FAILED" if exit_code else "SUCCEEDED"), exit_code
             if time.monotonic() >= deadline:
-                return "TIMEOUT"
+                return "TIMEOUT", 0
             if self.stop.wait(_POLL_SECONDS):
-                return "STOPPED"
+                return "STOPPED", 0
+
+
+def end_waiting() -> None:
+    """End the process that waits for a run, if there is one."""
+    _take_runner().close()
+
+
+def _take_runner() -> JobRunner:
+    """Return the runner that waits for a run, or a new one."""
+    with _waiting_lock:
+        runner = _waiting.pop() if _waiting else JobRunner()
+    if runner.has_ended():
+        runner.end()
+    return runner
+
+
+def _keep_if_waiting(runner: JobRunner) -> None:
+    """Let the runner wait for the next run, unless its process has ended or another one waits."""
+    for name in ("s3", "script"):
+        shutil.rmtree(runner.directory / name, ignore_errors=True)
+    with _waiting_lock:
+        if not runner.has_ended() and not _waiting:
+            _waiting.append(runner)
+            return
+    runner.close()
 
 
 class _InvalidScriptError(ValueError):

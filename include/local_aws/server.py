@@ -14,7 +14,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import make_server
 
-from include.local_aws import authorization, glue, moto_fixes
+from include.local_aws import authorization, glue, job_process, moto_fixes
 
 
 class PortTakenError(OSError):
@@ -63,6 +63,7 @@ def serve(host: str, port: int, *, verbose: bool = False) -> None:
         time.sleep(0.2)
     # The server keeps running until they have ended, because a run may be waiting for an answer.
     glue.end_all_runs()
+    job_process.end_waiting()
     server.shutdown()
     listener.close()
 

@@ -1,6 +1,6 @@
 """`make bench`: measures the pipeline beside its references; prints a table and writes it as JSON.
 
-python -m tests.benchmarks [PART ...] [--sizes SIZE ...] [--repeat N] [--json FILE]
+python -m tests.benchmarks [PART ...] [--sizes SIZE ...] [--repeat N] [--json FILE] [--quick]
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol, cast
@@ -26,9 +26,15 @@ from include.local_aws.java import find_java_home
 from include.local_aws.spark_environment import class_archive_of
 from tests.benchmarks.harness import Measurement
 
+UsualRatios = Mapping[str, Mapping[str, Mapping[str, float]]]
+
 PARTS = ("ingest", "glue_job", "genres", "history", "orchestration", "dag_parsing", "kpi_writer")
 WIDTH_OF_A_FILE = 160
 RESULTS = Path(".local") / "benchmarks.json"
+# What `make bench-quick` measures: part -> case -> contender -> usual ratio of ours to it.
+USUAL_RATIOS = Path(__file__).with_name("usual_ratios.json")
+# A ratio may exceed its usual one by this; the same code varies by less on a quiet machine.
+TOLERANCE = 1.25
 
 
 class Part(Protocol):
@@ -45,33 +51,17 @@ class Part(Protocol):
         ...
 
 
-def main() -> None:
-    """Measure the named parts, or all, and report."""
-    parser = argparse.ArgumentParser(prog="make bench", description="Measures the pipeline beside references")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all when none")
-    parser.add_argument("--sizes", nargs="+", metavar="SIZE", help="in place of the part's own sizes")
-    parser.add_argument("--repeat", type=int, default=3, help="runs of each contender (default 3)")
-    parser.add_argument(
-        "--json", type=Path, default=RESULTS, help=f"where the figures go (default {RESULTS})"
-    )
+def main() -> int:
+    """Measure the named parts, or all, and report; return the exit status."""
+    parser = _parser()
     options = parser.parse_args()
-    unknown = [name for name in options.parts if name not in PARTS]
-    if unknown:
-        parser.error(f"no part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
-    if options.repeat < 1:
-        parser.error("--repeat must be 1 or more")
+    usual: UsualRatios = json.loads(USUAL_RATIOS.read_text()) if options.quick else {}
     # Airflow imports the tasks' modules as `helpers`.
     sys.path += map(str, (DAGS_DIR, PLUGINS_DIR))
-    # All sizes are checked first, so a wrong one does not end a measurement of hours.
-    parts: dict[Part, Sequence[str]] = {}
-    for name in options.parts or PARTS:
-        part = cast(Part, importlib.import_module(f"tests.benchmarks.{name}"))
-        parts[part] = options.sizes or part.SIZES
-        try:
-            for size in parts[part]:
-                part.check_size(size)
-        except ValueError as error:
-            parser.error(f"{name}: {error}")
+    try:
+        sizes_of = _checked_sizes(options, usual)
+    except ValueError as error:
+        parser.error(str(error))
     # Airflow's hooks log every connection.
     logging.disable(logging.INFO)
     console = Console()
@@ -83,7 +73,7 @@ def main() -> None:
             "To write it: .venv/bin/python -m include.local_aws.class_archive"
         )
     measurements: list[Measurement] = []
-    for part, sizes in parts.items():
+    for part, sizes in sizes_of.items():
         for size in sizes:
             with tempfile.TemporaryDirectory(prefix="music-streaming-bench-") as folder:
                 measured = part.measure(size, options.repeat, Path(folder))
@@ -92,6 +82,68 @@ def main() -> None:
             # Written after each size, because a long run may be interrupted.
             write_json(measurements, options.json)
     console.print(f"Written to {options.json}")
+    slower = slower_than_usual(measurements, usual)
+    for line in slower:
+        console.print(line, style="red", soft_wrap=True)
+    return 1 if slower else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make bench", description="Measures the pipeline beside references")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all when none")
+    parser.add_argument("--sizes", nargs="+", metavar="SIZE", help="in place of the part's own sizes")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each contender (default 3)")
+    parser.add_argument(
+        "--json", type=Path, default=RESULTS, help=f"where the figures go (default {RESULTS})"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help=f"measure what {USUAL_RATIOS.name} has; fail if it is slower"
+    )
+    return parser
+
+
+def _checked_sizes(options: argparse.Namespace, usual: UsualRatios) -> dict[Part, Sequence[str]]:
+    """Return the sizes of each part; all are checked, so a wrong one does not end a measurement of hours.
+
+    Raises:
+        ValueError: something cannot be measured.
+    """
+    if options.quick and (options.parts or options.sizes):
+        raise ValueError("--quick has its own parts and sizes")
+    if unknown := [name for name in options.parts if name not in PARTS]:
+        raise ValueError(f"no part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
+    if options.repeat < 1:
+        raise ValueError("--repeat must be 1 or more")
+    sizes_of: dict[Part, Sequence[str]] = {}
+    for name in options.parts or usual or PARTS:
+        part = cast(Part, importlib.import_module(f"tests.benchmarks.{name}"))
+        # The name of a case begins with the size.
+        usual_sizes = list(dict.fromkeys(case.split(",")[0] for case in usual.get(name, ())))
+        sizes_of[part] = options.sizes or usual_sizes or part.SIZES
+        for size in sizes_of[part]:
+            try:
+                part.check_size(size)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+    return sizes_of
+
+
+def slower_than_usual(measurements: Sequence[Measurement], usual: UsualRatios) -> list[str]:
+    """Return a line for each ratio of ours to a reference that exceeds its usual one by the tolerance."""
+    medians = {(m.part, m.case, m.contender): m.median_seconds for m in measurements}
+    # The first contender of a case is ours.
+    ours = {(m.part, m.case): m.median_seconds for m in reversed(measurements)}
+    lines = []
+    for part, cases in usual.items():
+        for case, ratios in cases.items():
+            for contender, ratio in ratios.items():
+                measured = ours[part, case] / medians[part, case, contender]
+                if measured > ratio * TOLERANCE:
+                    lines.append(
+                        f"{part}, {case}: ours takes {measured:.2f} times as long as {contender}, usually "
+                        f"{ratio:.2f}. If that is intended, change {USUAL_RATIOS.name}."
+                    )
+    return lines
 
 
 def table_of(measurements: Sequence[Measurement]) -> Table:
@@ -132,4 +184,4 @@ def write_json(measurements: Sequence[Measurement], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import sys
@@ -24,6 +25,7 @@ MEASUREMENTS = [
     [
         (["nothing"], "no part nothing; there are: ingest, glue_job"),
         (["ingest", "--repeat", "0"], "--repeat must be 1 or more"),
+        (["ingest", "--quick"], "--quick has its own parts and sizes"),
         (["glue_job", "--sizes", "10X"], "'10X' is not a number of listens; write one like 500, 34k or 10M"),
         (["history", "--sizes", "0"], "'0' is not a number of listens"),
         (["genres", "--sizes", "0"], "'0' is not a number of listens"),
@@ -57,6 +59,24 @@ def test_table_has_medians_most_memory_and_the_ratio_of_the_first_contender() ->
         ["case", "ours", "2.00", "1.00", "30", "rows 5"],
         ["case", "theirs", "4.00", "0.50", "1", ""],
     ]
+
+
+def test_ratio_that_is_worse_by_more_than_a_quarter_is_named() -> None:
+    def slower_if_usual_is(ratio: float) -> list[str]:
+        return bench.slower_than_usual(MEASUREMENTS, {"part": {"case": {"theirs": ratio}}})
+
+    assert slower_if_usual_is(0.41) == []
+    assert slower_if_usual_is(0.39) == [
+        "part, case: ours takes 0.50 times as long as theirs, usually 0.39. If that is intended, change "
+        "usual_ratios.json."
+    ]
+
+
+def test_quick_measurement_has_parts_and_sizes_that_can_be_measured() -> None:
+    for name, cases in json.loads(bench.USUAL_RATIOS.read_text()).items():
+        assert name in bench.PARTS
+        for case in cases:
+            importlib.import_module(f"tests.benchmarks.{name}").check_size(case.split(",")[0])
 
 
 def test_json_has_every_single_run(tmp_path: Path) -> None:

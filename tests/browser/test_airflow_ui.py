@@ -172,3 +172,6 @@ def test_graph_shows_groups_and_labels(
     ):
         expect(graph.get_by_text(text, exact=True).first).to_be_visible()
     keep_screenshot(page, "airflow-graph")
+    page.get_by_role("button", name="Expand all task groups").first.click()
+    expect(graph.get_by_text("store_kpis_in_dynamodb", exact=True).first).to_be_visible()
+    keep_screenshot(page, "airflow-graph-expanded", height=1500)

@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 # Importing them takes longer than most of the tests.

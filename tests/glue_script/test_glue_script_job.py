@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -518,12 +518,16 @@ def test_script_needs_no_awsglue() -> None:
     subprocess.run([sys.executable, "-c", code, SCRIPT], check=True)
 
 
-def test_time_follows_the_genres_of_a_track_and_not_those_of_the_catalog(job: JobFolder) -> None:
+def test_time_follows_the_genres_of_a_track_and_not_those_of_the_catalog(
+    job: JobFolder, spark: SparkSession
+) -> None:
     tracks, genres_per_track = 2_000, 4
     listens = [
         listen(f"u{n % 997}", f"t{n % tracks}", f"{DAY} {n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}")
         for n in range(20_000)
     ]
+    # Other tests may run beside this one, so the seconds are those of the JVM's processor.
+    jvm = psutil.Process(spark.sparkContext._gateway.proc.pid)
     seconds: dict[int, list[float]] = defaultdict(list)
     # The first run is not counted, because Spark compiles code that the others reuse.
     for genres in (114, 6_000, 114, 6_000, 114, 6_000, 114):
@@ -532,9 +536,9 @@ def test_time_follows_the_genres_of_a_track_and_not_those_of_the_catalog(job: Jo
             for n in range(tracks * genres_per_track)
         ]
         job.write_input(listens, songs=songs)
-        started = time.monotonic()
+        before = sum(jvm.cpu_times()[:2])
         job.run()
-        seconds[genres].append(time.monotonic() - started)
+        seconds[genres].append(sum(jvm.cpu_times()[:2]) - before)
         assert len(job.items()) == genres + 1
 
-    assert min(seconds[6_000]) < 1.5 * min(seconds[114][1:])
+    assert min(seconds[6_000]) < 1.5 * min(seconds[114][1:]), seconds

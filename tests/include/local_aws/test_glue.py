@@ -1,5 +1,7 @@
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
@@ -17,6 +19,35 @@ SLEEP_WITH_CHILD = (
     time.sleep(600)
 """
 )
+
+# Prints what it finds, and leaves behind what the next run must not find.
+FIND = """
+    import argparse, json, os, sys
+    from pathlib import Path
+    from pyspark.sql import SparkSession
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--INPUT")
+    parser.add_argument("--FAIL")
+    arguments, _ = parser.parse_known_args()
+    spark = SparkSession.builder.config("spark.job.description", "x").getOrCreate()
+    print(json.dumps({
+        "jvm": spark._jvm.java.lang.ProcessHandle.current().pid(),
+        "users": sorted(row.user for row in spark.read.csv(arguments.INPUT, header=True).collect()),
+        "views": [table.name for table in spark.catalog.listTables()],
+        "files": [path.name for path in Path().iterdir() if path.name == "left.txt"],
+        "environment": os.environ.get("LEFT"),
+        "setting": spark.conf.get("spark.left", "none"),
+        "stdin": sys.stdin.read(),
+    }))
+    spark.range(1).createOrReplaceTempView("left")
+    spark.conf.set("spark.left", "behind")
+    Path("left.txt").write_text("left")
+    os.environ["LEFT"] = "behind"
+    if arguments.FAIL:
+        raise ValueError("told to fail")
+    sys.exit(0)
+"""
 
 SPARK = """
     import argparse
@@ -73,6 +104,31 @@ def test_spark_reads_and_writes_s3_and_failure_leaves_output_and_message(glue_jo
     assert printed.startswith(f"{glue_job.name} {run['Id']} blue round\njava ")
     errors = glue_job.read_log(run["Id"], "error")
     assert errors.startswith("Traceback"), "Spark itself logs nothing"
+
+
+def test_next_run_finds_the_jvm_of_the_last_that_succeeded_and_nothing_else_of_it(
+    glue_job: GlueJob,
+) -> None:
+    def find(listens: bytes, **arguments: str) -> dict[str, Any]:
+        key = f"{arguments.get('prefix', 'listens')}/a.csv"
+        glue_job.s3.put_object(Bucket=glue_job.input_bucket, Key=key, Body=b"user\n" + listens)
+        uri = f"s3://{glue_job.input_bucket}/{key}"
+        run = glue_job.run(FIND, {"--INPUT": uri, "--FAIL": arguments.get("fail", "")})
+        assert run["JobRunState"] == ("FAILED" if "fail" in arguments else "SUCCEEDED"), run
+        found: dict[str, Any] = json.loads(glue_job.read_log(run["Id"], "output"))
+        return found
+
+    first, second = find(b"1\n"), find(b"2\n3\n", prefix="others")
+    failed = find(b"4\n", fail="yes")
+    after_failure = find(b"5\n")
+
+    nothing = {"views": [], "files": [], "environment": None, "setting": "none", "stdin": ""}
+    assert first == {"jvm": first["jvm"], "users": ["1"], **nothing}
+    assert second == {"jvm": first["jvm"], "users": ["2", "3"], **nothing}
+    assert failed["jvm"] == first["jvm"]
+    assert after_failure == {"jvm": after_failure["jvm"], "users": ["5"], **nothing}
+    assert after_failure["jvm"] != first["jvm"]
+    wait_for(lambda: not process_runs(first["jvm"]))
 
 
 def test_run_is_described_as_by_glue(glue_job: GlueJob) -> None:
