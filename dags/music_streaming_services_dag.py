@@ -217,9 +217,7 @@ def music_streaming_pipeline() -> None:
     """Wire the tasks."""
     chosen = choose_input()
     # Without a prefix, task ids are independent of their group, in logs, alerts and commands.
-    with TaskGroup(
-        "check_new_files", prefix_group_id=False, tooltip="Check the delivered files, hand them to Glue"
-    ):
+    with TaskGroup("ingest", prefix_group_id=False, tooltip="Check the delivered files, hand them to Glue"):
         sensed = StreamingDataSensor(
             task_id="sense_streaming_data",
             aws_conn_id=AWS_CONN_ID,
@@ -232,13 +230,9 @@ def music_streaming_pipeline() -> None:
         combined = extract_and_combine_streams.expand(part=parts)
         validated = validate_csv_files.expand(combined=combined)
         moved = move_files_to_intermediate_bucket(validated)
-    with TaskGroup("reprocess_days", prefix_group_id=False, tooltip="Reprocess days of the history"):
+    with TaskGroup("reprocess", prefix_group_id=False, tooltip="Reprocess days of the history"):
         reprocessing = prepare_reprocessing()
-    with TaskGroup(
-        "compute_and_store_kpis",
-        prefix_group_id=False,
-        tooltip="Run the Glue job, write to DynamoDB",
-    ):
+    with TaskGroup("compute", prefix_group_id=False, tooltip="Run the Glue job, write to DynamoDB"):
         computed = GlueKpiJobOperator(
             task_id="trigger_glue_job",
             inlets=[HISTORY],
@@ -268,11 +262,7 @@ def music_streaming_pipeline() -> None:
             doc_md="Runs `glue_script/glue_script.py`; adopts an existing run of the same batch.",
         )
         stored = store_kpis_in_dynamodb()
-    with TaskGroup(
-        "archive_and_clean_up",
-        prefix_group_id=False,
-        tooltip="Move the source files, write the report",
-    ):
+    with TaskGroup("archive", prefix_group_id=False, tooltip="Move the source files, write the report"):
         archived = ArchiveStreamsDataOperator(
             task_id="archive_streams_data",
             inlets=[STREAMS],

@@ -107,8 +107,6 @@ class Airflow2(AirflowVersion):
             "AIRFLOW__WEBSERVER__WEB_SERVER_HOST": HOST,
             "AIRFLOW__WEBSERVER__WEB_SERVER_PORT": str(web_port),
             "AIRFLOW__WEBSERVER__BASE_URL": f"http://localhost:{web_port}",
-            # With all groups expanded, the graph is wider than a screen from left to right.
-            "AIRFLOW__WEBSERVER__DAG_ORIENTATION": "TB",
             "AIRFLOW__WEBSERVER__WORKERS": "1",
             # On a busy machine the one worker may need minutes; by default the webserver then ends itself.
             "AIRFLOW__WEBSERVER__WEB_SERVER_MASTER_TIMEOUT": "600",

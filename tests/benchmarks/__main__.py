@@ -31,7 +31,7 @@ UsualRatios = Mapping[str, Mapping[str, Mapping[str, float]]]
 PARTS = ("ingest", "glue_job", "genres", "history", "orchestration", "dag_parsing", "kpi_writer")
 WIDTH_OF_A_FILE = 160
 RESULTS = Path(".local") / "benchmarks.json"
-# What `make bench-quick` measures: part -> case -> contender -> usual ratio of ours to it.
+# The cases of `make bench-quick`: part -> case -> contender -> usual ratio of ours to it.
 USUAL_RATIOS = Path(__file__).with_name("usual_ratios.json")
 # A ratio may exceed its usual one by this; the same code varies by less on a quiet machine.
 TOLERANCE = 1.25

@@ -163,15 +163,19 @@ def test_graph_shows_groups_and_labels(
     graph = page.locator(".react-flow")
     for text in (
         "choose_input",
-        "check_new_files",
-        "reprocess_days",
-        "compute_and_store_kpis",
-        "archive_and_clean_up",
+        "ingest",
+        "reprocess",
+        "compute",
+        "archive",
         "new files",
         "dates",
     ):
         expect(graph.get_by_text(text, exact=True).first).to_be_visible()
     keep_screenshot(page, "airflow-graph")
+    page.set_viewport_size({"width": 1440, "height": 1300})
     page.get_by_role("button", name="Expand all task groups").first.click()
-    expect(graph.get_by_text("store_kpis_in_dynamodb", exact=True).first).to_be_visible()
-    keep_screenshot(page, "airflow-graph-expanded", height=1500)
+    page.wait_for_timeout(1_000)
+    page.locator(".react-flow__controls-fitview").click()
+    for text in ("sense_streaming_data", "delete_files_from_intermediate_bucket"):
+        expect(graph.get_by_text(text, exact=True).first).to_be_visible()
+    keep_screenshot(page, "airflow-graph-expanded")

@@ -136,16 +136,16 @@ class TestDag:
         }
 
         assert groups == {
-            "check_new_files": {
+            "ingest": {
                 "sense_streaming_data",
                 "list_stream_files",
                 "extract_and_combine_streams",
                 "validate_csv_files",
                 "move_files_to_intermediate_bucket",
             },
-            "reprocess_days": {"prepare_reprocessing"},
-            "compute_and_store_kpis": {"trigger_glue_job", "store_kpis_in_dynamodb"},
-            "archive_and_clean_up": {"archive_streams_data", "delete_files_from_intermediate_bucket"},
+            "reprocess": {"prepare_reprocessing"},
+            "compute": {"trigger_glue_job", "store_kpis_in_dynamodb"},
+            "archive": {"archive_streams_data", "delete_files_from_intermediate_bucket"},
         }
         labels = {task_id: info["label"] for task_id, info in dag.edge_info["choose_input"].items()}
         assert labels == {"sense_streaming_data": "new files", "prepare_reprocessing": "dates"}
