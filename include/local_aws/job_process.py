@@ -145,7 +145,7 @@ class JobProcess:
             self.on_started()
             state, exit_code = self._wait(runner, tails)
         finally:
-            if runner.has_ended() or not is_small:
+            if not (runner.is_ready and is_small):
                 runner.end()
         for tail in tails:
             tail.forward(last=True)
@@ -180,17 +180,17 @@ def _take_runner() -> JobRunner:
     """Return the runner that waits for a run, or a new one."""
     with _waiting_lock:
         runner = _waiting.pop() if _waiting else JobRunner()
-    if runner.has_ended():
+    if not runner.is_ready:
         runner.end()
     return runner
 
 
 def _keep_if_waiting(runner: JobRunner) -> None:
-    """Let the runner wait for the next run, unless its process has ended or another one waits."""
+    """Let the runner wait for the next run, unless its process cannot or another one waits."""
     for name in ("s3", "script"):
         shutil.rmtree(runner.directory / name, ignore_errors=True)
     with _waiting_lock:
-        if not runner.has_ended() and not _waiting:
+        if runner.is_ready and not _waiting:
             _waiting.append(runner)
             return
     runner.close()

@@ -23,6 +23,7 @@ from typing import Any
 
 # Afterwards the process ends, because its JVM takes hundreds of megabytes.
 _IDLE_SECONDS = 600
+_ANSWER_SECONDS = 30
 # Answers of one length.
 _BEGUN, _ENDED = b"begun\n", b"ended\n"
 
@@ -35,7 +36,7 @@ class JobRunner:
         self._temporary = tempfile.TemporaryDirectory(prefix="local-glue-", ignore_cleanup_errors=True)
         self.directory = Path(self._temporary.name)
         self.logs = {name: self.directory / f"{name}.log" for name in ("output", "error")}
-        self.is_waiting = False
+        self._is_waiting = False
         self._process: subprocess.Popen[bytes] | None = None
         self._answers = -1
 
@@ -50,7 +51,7 @@ class JobRunner:
             settings: Spark's properties that differ between scripts. A new JVM has them from the environment.
         """
         request = {"command": command, "environment": dict(environment), "settings": dict(settings)}
-        was_waiting, self.is_waiting = self.is_waiting, False
+        was_waiting, self._is_waiting = self._is_waiting, False
         for log in self.logs.values():
             log.write_bytes(b"")
         # A process that has waited too long may end at this moment.
@@ -63,17 +64,18 @@ class JobRunner:
         assert self._process is not None
         readable, _, _ = select.select([self._answers], [], [], 0)
         if readable and os.read(self._answers, len(_ENDED)) == _ENDED:
-            self.is_waiting = True
+            self._is_waiting = True
             return 0
         return self._process.poll()
 
-    def has_ended(self) -> bool:
-        """Return whether there is no process that waits for a script."""
-        return not self.is_waiting or self._process is None or self._process.poll() is not None
+    @property
+    def is_ready(self) -> bool:
+        """Whether the process waits for its next script."""
+        return self._is_waiting and self._process is not None and self._process.poll() is None
 
     def end(self) -> None:
         """Kill the process and the JVM, which are a process group."""
-        self.is_waiting = False
+        self._is_waiting = False
         if self._process is None:
             return
         with suppress(ProcessLookupError):
@@ -99,7 +101,8 @@ class JobRunner:
             self._process.stdin.flush()
         except BrokenPipeError:
             return False
-        return os.read(self._answers, len(_BEGUN)) == _BEGUN
+        readable, _, _ = select.select([self._answers], [], [], _ANSWER_SECONDS)
+        return bool(readable) and os.read(self._answers, len(_BEGUN)) == _BEGUN
 
     def _start(self, environment: Mapping[str, str]) -> None:
         self.end()
@@ -159,14 +162,18 @@ def _clear() -> bool:
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
-    if session := SparkSession._instantiatedSession:
-        session.stop()
-    if context := SparkContext._active_spark_context:
-        context.stop()
-    # It keeps each bucket's folder.
-    java.org.apache.hadoop.fs.FileSystem.closeAll()
-    for entry in Path(os.environ["TMPDIR"]).iterdir():
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+    try:
+        if session := SparkSession._instantiatedSession:
+            session.stop()
+        if context := SparkContext._active_spark_context:
+            context.stop()
+        # It keeps each bucket's folder.
+        java.org.apache.hadoop.fs.FileSystem.closeAll()
+        for entry in Path(os.environ["TMPDIR"]).iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+    except Exception:
+        # The script may have ended the JVM itself, and has succeeded all the same.
+        return False
     return True
 
 

@@ -131,6 +131,18 @@ def test_next_run_finds_the_jvm_of_the_last_that_succeeded_and_nothing_else_of_i
     wait_for(lambda: not process_runs(first["jvm"]))
 
 
+def test_script_that_ends_the_jvm_itself_has_succeeded(glue_job: GlueJob) -> None:
+    run = glue_job.run("""
+        from pyspark import SparkContext
+
+        SparkContext._ensure_initialized()
+        SparkContext._gateway.proc.kill()
+    """)
+
+    assert run["JobRunState"] == "SUCCEEDED", run
+    assert glue_job.run("print('up')")["JobRunState"] == "SUCCEEDED"
+
+
 def test_run_is_described_as_by_glue(glue_job: GlueJob) -> None:
     glue_job.put_script("import time; print('up'); time.sleep(1.2)")
     run_id = glue_job.start({"--COLOUR": "blue"})
