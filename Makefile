@@ -135,7 +135,7 @@ test-containers: $(INSTALLED) ## Test the image and the services of `astro dev s
 bench: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Measure the parts beside references: make bench [PARTS='ingest glue_job ...'] [SIZES=...] [REPEAT=3]
 	@.venv/bin/python -m tests.benchmarks $(PARTS) $(if $(SIZES),--sizes $(SIZES)) $(if $(REPEAT),--repeat $(REPEAT))
 
-bench-quick: $(INSTALLED) ## Measure ingest and Glue job in three minutes; fails if a ratio is a quarter worse than usual
+bench-quick: $(INSTALLED) ## Measure ingest and Glue job on little data; fails if a ratio is a quarter worse than usual
 	@.venv/bin/python -m tests.benchmarks --quick --json .local/benchmarks-quick.json
 
 lint: $(INSTALLED) ## Check style and types, change nothing

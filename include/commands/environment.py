@@ -118,7 +118,7 @@ def airflow_settings(home: Path) -> dict[str, str]:
         "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-        # As in the Dockerfile; Airflow 3 ignores it.
+        # The Dockerfile has the same setting; Airflow 3 ignores it.
         "AIRFLOW__WEBSERVER__DAG_ORIENTATION": "TB",
     }
 

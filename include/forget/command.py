@@ -71,6 +71,7 @@ def forget(
     Raises:
         ForgetError: no user is named, the user does not agree, or S3 refuses something.
     """
+    given = ids
     interrupted = read_unfinished(s3, places)
     if interrupted:
         say(
@@ -95,7 +96,7 @@ def forget(
             raise ForgetError("Nothing was removed: the answer was not yes. --yes answers it.")
         # Before the erasure is recorded: a call that finishes it need not know that this was asked for.
         if refuse:
-            eraser.refuse_later_files()
+            eraser.refuse_later_files(UserIds(given))
         record = eraser.erase(found)
         erased = sum(record["days"].values())
         say(f"Removed: {counted(record['users'], 'user')}, {erased:,} listens of {len(record['days'])} days.")
@@ -104,9 +105,10 @@ def forget(
             "No copy that the pipeline keeps holds these users. Ids are compared exactly: check the spelling."
         )
         if refuse:
-            eraser.refuse_later_files()
+            eraser.refuse_later_files(UserIds(given))
     if refuse:
-        say(f"From now on, a file with a listen of {named} goes to quarantine.")
+        refused = counted(len(UserIds(given).ids), "user")
+        say(f"From now on, a file with a row of {refused} goes to quarantine.")
     eraser.delete_old_records()
     for line in _remaining(found):
         say(line)

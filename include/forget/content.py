@@ -16,14 +16,13 @@ from helpers.contract.names import STREAM_COLUMNS
 from helpers.contract.rejections import FileRejectedError
 from helpers.ingest.csv_quoting import MAX_RECORD_BYTES, split_record
 from helpers.ingest.file_forms import other_format
+from helpers.ingest.refused_users import trimmed
 
 USER_ID = "user_id"
 FORGOTTEN = "(forgotten)"
 _BLOCK_BYTES = 1024**2
 _LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\n|\r)")
 _BOM = "\ufeff"
-# Rows with these characters in an id are rejected, but their files keep them.
-_AROUND_IDS = " \t\r\n\0" + _BOM
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 # Fields of the JSON records whose text may quote a delivered value.
 _TEXTS = ("reason", "message", "next_step", "extra_columns")
@@ -46,7 +45,7 @@ class UserIds:
 
     def __init__(self, ids: Iterable[str]) -> None:
         """Take the ids; white space around them is ignored, as the pipeline ignores it."""
-        self.ids = frozenset(filter(None, map(_trimmed, ids)))
+        self.ids = frozenset(filter(None, map(trimmed, ids)))
         words = "|".join(re.escape(user_id) for user_id in sorted(self.ids, key=len, reverse=True))
         self._word = re.compile(rf"(?<![\w-])(?:{words})(?![\w-])")
         # In a sentence, 12 is not a part of 12,345.
@@ -57,7 +56,7 @@ class UserIds:
 
     def include(self, user_id: str) -> bool:
         """Return whether this is the id of one of the users."""
-        return _trimmed(user_id) in self.ids
+        return trimmed(user_id) in self.ids
 
     def are_in_line(self, text: str) -> bool:
         """Return whether a line that has no readable columns names one of the users."""
@@ -282,10 +281,6 @@ def require_text(start: bytes) -> None:
     # JSON, XML and HTML have lines, too.
     if form and (b"\0" in start[:4096] or not start[:4096].isascii()):
         raise UnsearchableError(form.partition(":")[0])
-
-
-def _trimmed(user_id: str) -> str:
-    return user_id.strip().strip(_AROUND_IDS)
 
 
 def _forms(user_id: str) -> Iterable[bytes]:

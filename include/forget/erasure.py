@@ -59,6 +59,7 @@ _MAX_ROUNDS = 10
 _USERS_COPY_PREFIX = catalog_copy_key("users", "")
 _ARCHIVE_PREFIXES = (HISTORY_PREFIX, STREAMS_PREFIX, QUARANTINE_PREFIX, RUNS_PREFIX, _USERS_COPY_PREFIX)
 _GZIP_MAGIC = b"\x1f\x8b"
+_OVERTAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey", "404"})
 _SKIPPED = frozenset({"InvalidObjectState", "NoSuchKey", "NoSuchVersion"})
 
 
@@ -157,19 +158,33 @@ class Eraser:
                     found.findings.append(result)
         return found
 
-    def refuse_later_files(self) -> None:
-        """Add the users to those whose later files are refused; nothing happens to those that are there."""
+    def refuse_later_files(self, users: UserIds) -> None:
+        """Add users to those whose later files are refused.
+
+        Raises:
+            ForgetError: another call adds users at the same time.
+        """
         bucket, key = self._places.archive, REFUSED_USERS_KEY
+        condition: dict[str, Any] = {"IfNoneMatch": "*"}
+        refused = RefusedUsers(salt=uuid.uuid4().hex, sha256=[])
         try:
-            refused = json.loads(self._s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+            answer = self._s3.get_object(Bucket=bucket, Key=key)
+            refused, condition = json.loads(answer["Body"].read()), {"IfMatch": answer["ETag"]}
         except ClientError as error:
             if error.response["Error"]["Code"] not in _SKIPPED:
                 raise
-            refused = RefusedUsers(salt=uuid.uuid4().hex, sha256=[])
-        digests = {digest_of(user_id, refused["salt"]) for user_id in self._users.ids}
-        if not digests <= set(refused["sha256"]):
-            refused["sha256"] = sorted(digests | set(refused["sha256"]))
-            self._put_json(key, refused)
+        digests = {digest_of(user_id, refused["salt"]) for user_id in users.ids}
+        if digests <= set(refused["sha256"]):
+            return
+        refused["sha256"] = sorted(digests | set(refused["sha256"]))
+        try:
+            self._put_json(key, refused, **condition)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _OVERTAKEN:
+                raise
+            raise ForgetError(
+                f"Another call changed s3://{bucket}/{key} at the same time. Give the same command again."
+            ) from error
 
     def erase(self, found: Found) -> Erasure:
         """Remove everything that was found, and what was added meanwhile; return the finished record.
@@ -304,7 +319,7 @@ class Eraser:
                 )
         except ClientError as error:
             # A newer version exists; the next round searches it.
-            if error.response["Error"]["Code"] not in {"PreconditionFailed", "412", "NoSuchKey", "404"}:
+            if error.response["Error"]["Code"] not in _OVERTAKEN:
                 raise
 
     def _delete(self, versions: Iterable[tuple[str, str, str]]) -> None:
@@ -390,9 +405,11 @@ class Eraser:
     def _write(self, record: Erasure) -> None:
         self._put_json(erasure_key(record["erasure_id"]), record)
 
-    def _put_json(self, key: str, record: Erasure | RefusedUsers) -> None:
+    def _put_json(self, key: str, record: Erasure | RefusedUsers, **condition: Any) -> None:
         body = json.dumps(record, indent=1).encode()
-        self._s3.put_object(Bucket=self._places.archive, Key=key, Body=body, ContentType="application/json")
+        self._s3.put_object(
+            Bucket=self._places.archive, Key=key, Body=body, ContentType="application/json", **condition
+        )
 
     def _exists(self, key: str) -> bool:
         listed = self._s3.list_objects_v2(Bucket=self._places.archive, Prefix=key, MaxKeys=1)

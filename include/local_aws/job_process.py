@@ -173,7 +173,9 @@ class JobProcess:
 
 def end_waiting() -> None:
     """End the process that waits for a run, if there is one."""
-    _take_runner().close()
+    with _waiting_lock:
+        while _waiting:
+            _waiting.pop().close()
 
 
 def _take_runner() -> JobRunner:
@@ -187,10 +189,12 @@ def _take_runner() -> JobRunner:
 
 def _keep_if_waiting(runner: JobRunner) -> None:
     """Let the runner wait for the next run, unless its process cannot or another one waits."""
-    for name in ("s3", "script"):
-        shutil.rmtree(runner.directory / name, ignore_errors=True)
+    folders = [runner.directory / name for name in ("s3", "script")]
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    is_clean = not any(folder.exists() for folder in folders)
     with _waiting_lock:
-        if runner.is_ready and not _waiting:
+        if runner.is_ready and is_clean and not _waiting:
             _waiting.append(runner)
             return
     runner.close()

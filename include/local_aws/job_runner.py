@@ -2,7 +2,8 @@
 
 The start of Spark takes longer than the work of a small job. Glue has pools of warm workers for the same
 reason. Only a script that succeeded leaves its process to the next one, which finds neither its Spark session
-nor its environment, settings and files.
+nor its variables, settings and files. Libraries stay imported, and the JVM keeps the variables that it began
+with.
 
 The process runs this file as a script. So it imports nothing else of the repository, as on Glue.
 """
@@ -21,9 +22,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-# Afterwards the process ends, because its JVM takes hundreds of megabytes.
+# After this time the process ends, because its JVM takes hundreds of megabytes.
 _IDLE_SECONDS = 600
-_ANSWER_SECONDS = 30
+_ANSWER_SECONDS = 10
 # Answers of one length.
 _BEGUN, _ENDED = b"begun\n", b"ended\n"
 
@@ -52,9 +53,7 @@ class JobRunner:
         """
         request = {"command": command, "environment": dict(environment), "settings": dict(settings)}
         was_waiting, self._is_waiting = self._is_waiting, False
-        for log in self.logs.values():
-            log.write_bytes(b"")
-        # A process that has waited too long may end at this moment.
+        # The process or its JVM may have ended.
         if not (was_waiting and self._send(request)):
             self._start(environment)
             self._send(request)
@@ -93,7 +92,9 @@ class JobRunner:
         self._temporary.cleanup()
 
     def _send(self, request: dict[str, Any]) -> bool:
-        """Return whether the process has taken the request."""
+        """Empty the logs, and return whether the process takes the request."""
+        for log in self.logs.values():
+            log.write_bytes(b"")
         assert self._process is not None
         assert self._process.stdin is not None
         try:
@@ -129,11 +130,11 @@ def _serve(answers: int) -> None:
         path = sys.path[1:]
         settings: dict[str, str] = {}
         while select.select([requests], [], [], _IDLE_SECONDS)[0] and (line := requests.readline()):
-            os.write(answers, _BEGUN)
             request = json.loads(line)
             sys.path[:] = path
             _change_settings(settings, request["settings"])
             settings = request["settings"]
+            os.write(answers, _BEGUN)
             _run_script(request["command"], request["environment"])
             if not _clear():
                 return
@@ -167,7 +168,7 @@ def _clear() -> bool:
             session.stop()
         if context := SparkContext._active_spark_context:
             context.stop()
-        # It keeps each bucket's folder.
+        # Hadoop's cache has the folder of each bucket.
         java.org.apache.hadoop.fs.FileSystem.closeAll()
         for entry in Path(os.environ["TMPDIR"]).iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)

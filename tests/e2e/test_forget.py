@@ -291,7 +291,7 @@ def test_late_file_with_a_refused_user_waits_in_quarantine_until_it_has_none_of_
 
     assert (refused["totals"]["archived"], refused["totals"]["quarantined"]) == (1, 1)
     [reason] = [file["reason"] for file in refused["files"] if file["disposition"] == "quarantine"]
-    assert "1 of 41 rows are of users who were forgotten, the first in line 6" in reason
+    assert "1 of 41 rows belong to users who were forgotten, the first in line 6" in reason
     assert USER not in json.dumps(refused)
     listeners = {listen.user_id for day in accepted_listens(observe(resources)).values() for listen in day}
     assert USER not in listeners

@@ -81,4 +81,6 @@ class MutatedTests:
         assert self._server.stdout is not None
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()
-        return int(self._server.stdout.readline()), output.read_text()
+        exit_code = self._server.stdout.readline()
+        assert exit_code, "the server of mutated tests has ended"
+        return int(exit_code), output.read_text()

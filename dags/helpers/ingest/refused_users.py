@@ -10,16 +10,26 @@ from pyarrow import compute as pc
 
 from helpers.contract.records import FileOutcome, RefusedUsers
 
+# Rows with these characters in an id are rejected, but their files keep them.
+_AROUND_IDS = " \t\r\n\0\ufeff"
+
+
+def trimmed(user_id: str) -> str:
+    """Return the id by which a user is known, whatever a file has around it."""
+    return user_id.strip().strip(_AROUND_IDS)
+
 
 def digest_of(user_id: str, salt: str) -> str:
-    """Return the digest by which a user is refused; white space around the id is ignored."""
-    return hashlib.sha256(f"{salt}{user_id.strip()}".encode()).hexdigest()
+    """Return the digest by which a user is refused."""
+    return hashlib.sha256(f"{salt}{trimmed(user_id)}".encode()).hexdigest()
 
 
 def without_refused(
     outcomes: list[FileOutcome], records: Iterable[pa.Table], refused: RefusedUsers
 ) -> list[FileOutcome]:
     """Quarantine each accepted file that has a row of a refused user.
+
+    Records that cannot be split into columns are not searched.
 
     Args:
         outcomes: the outcomes of the files.
@@ -52,11 +62,14 @@ def without_refused(
 
 
 def _quarantined(outcome: FileOutcome, rows: int, first_line: int) -> FileOutcome:
+    outcome = outcome.copy()
+    # Nothing of the file counts as heard.
+    outcome.pop("newest_listen", None)
     return outcome | {
         "disposition": "quarantine",
         "valid": 0,
         "rejected": outcome["rows"],
-        "reason": f"{rows:,} of {outcome['rows']:,} rows are of users who were forgotten, the first in line "
-        f"{first_line:,}: redrive the file without their lines, then forget them again, which takes them out "
-        "of the copy in quarantine",
+        "reason": f"{rows:,} of {outcome['rows']:,} rows belong to users who were forgotten, the first "
+        f"in line {first_line:,}: redrive the file without their lines, then forget these users again, which "
+        "cleans the copy in quarantine",
     }

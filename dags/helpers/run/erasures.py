@@ -1,4 +1,4 @@
-"""Users that were forgotten (include/forget): refuses earlier runs, counts a day's lost listens."""
+"""Records of forgotten users (include/forget): which runs may not store, and what the days have lost."""
 
 from __future__ import annotations
 

@@ -187,5 +187,5 @@ def test_forgetting_removes_the_user_from_a_waiting_file(local: Commands) -> Non
     done = local.call("forget", "--yes", "--refuse", "u1")
 
     assert "Removed: 1 user, 0 listens of 0 days." in done.stdout
-    assert "From now on, a file with a listen of 1 user goes to quarantine." in done.stdout
+    assert "From now on, a file with a row of 1 user goes to quarantine." in done.stdout
     assert local.source() == {"streams/a.csv": "user_id,track_id\nu2,t\n"}

@@ -271,7 +271,7 @@ def test_day_that_was_reprocessed_since_is_not_asked_for(kept: Kept) -> None:
     assert days_to_reprocess(kept.s3, kept.dynamodb, kept.names) == []
 
 
-def test_users_are_refused_by_digests_only_if_asked_so(kept: Kept) -> None:
+def test_users_are_refused_by_digests_only_on_request(kept: Kept) -> None:
     kept.forget(USER)
     assert f"archive/{REFUSED_USERS_KEY}" not in kept.contents()
 

@@ -41,8 +41,8 @@ def test_file_with_a_refused_user_goes_to_quarantine_and_another_does_not() -> N
     assert kept == outcome_of(0)
     assert (refused["disposition"], refused["valid"], refused["rejected"]) == ("quarantine", 0, 4)
     assert refused["reason"] == (
-        "2 of 4 rows are of users who were forgotten, the first in line 3: redrive the file without "
-        "their lines, then forget them again, which takes them out of the copy in quarantine"
+        "2 of 4 rows belong to users who were forgotten, the first in line 3: redrive the file without "
+        "their lines, then forget these users again, which cleans the copy in quarantine"
     )
 
 
@@ -57,5 +57,16 @@ def test_file_that_was_rejected_before_keeps_its_reason() -> None:
     assert without_refused([rejected], [records((0, 1, "zoe"))], REFUSED) == [rejected]
 
 
-def test_digest_depends_on_the_salt_and_not_on_white_space() -> None:
-    assert digest_of(" zoe\t", "s") == digest_of("zoe", "s") != digest_of("zoe", "another")
+def test_refused_file_has_no_newest_listen() -> None:
+    outcome = outcome_of(0)
+    outcome["newest_listen"] = "2024-06-25T10:00:00+00:00"
+
+    [refused] = without_refused([outcome], [records((0, 1, "zoe"))], REFUSED)
+
+    assert "newest_listen" not in refused
+    assert "newest_listen" in outcome
+
+
+@pytest.mark.parametrize("around", [" {}\t", "\ufeff{}", "{}\0"])
+def test_digest_depends_on_the_salt_and_not_on_what_is_around_the_id(around: str) -> None:
+    assert digest_of(around.format("zoe"), "s") == digest_of("zoe", "s") != digest_of("zoe", "another")
