@@ -107,7 +107,7 @@ test: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Run the tests, without slow ones su
 	@.venv-dashboard/bin/python -m pytest tests/dashboard
 
 test-faults: $(INSTALLED) ## Run every scenario, and inject every failure at every AWS call; ends with a table [SEED=number]
-	@echo 'Running the fault tests; this takes 20 to 30 minutes'
+	@echo 'Running the fault tests; this takes 20 to 35 minutes'
 	@.venv/bin/python -m pytest -m scenarios $(IN_PARALLEL) --all-scenarios --hypothesis-seed='$(SEED)' --durations=10
 
 test-browser: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Test Airflow's UI and the dashboard in Chromium

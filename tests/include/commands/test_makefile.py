@@ -70,6 +70,7 @@ def test_help_names_every_command(project: Path) -> None:
         "test-airflow3",
         "test-containers",
         "bench",
+        "bench-quick",
         "lint",
         "fix",
         "lock",
