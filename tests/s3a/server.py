@@ -146,6 +146,8 @@ def install(folder: Path) -> None:
     replacements: list[tuple[Any, str, Any]] = [
         (job_process, "Mirror", NoMirror),
         (job_process, "spark_environment", environment),
+        # Jobs have different settings, which a JVM reads as it starts.
+        (job_process, "_keep_if_waiting", lambda runner: runner.close()),
         (server, "DomainDispatcherApplication", RecordingApplication),
     ]
     for owner, name, replacement in replacements:
