@@ -66,12 +66,13 @@ def forget(
         ids: the users; may be empty if an erasure was interrupted.
         agrees: asks the question that it is given.
         say: prints a line.
-        refuse: whether later files with listens of these users are refused.
+        refuse: whether later files with listens of these users are refused; without ids, of those whose
+            erasure was interrupted.
 
     Raises:
         ForgetError: no user is named, the user does not agree, or S3 refuses something.
     """
-    given = ids
+    to_refuse = ids
     interrupted = read_unfinished(s3, places)
     if interrupted:
         say(
@@ -90,13 +91,15 @@ def forget(
     found = eraser.search()
     for line in _describe(found, eraser, places):
         say(line)
-    if found.findings or interrupted:
-        question = f"Remove {named} from these versions, for good?"
-        if not agrees(question):
-            raise ForgetError("Nothing was removed: the answer was not yes. --yes answers it.")
+    is_needed = bool(found.findings or interrupted)
+    if is_needed and not agrees(f"Remove {named} from these versions, for good?"):
+        raise ForgetError("Nothing was removed: the answer was not yes. --yes answers it.")
+    if refuse:
         # Before the erasure is recorded: a call that finishes it need not know that this was asked for.
-        if refuse:
-            eraser.refuse_later_files(UserIds(given))
+        refused = UserIds(to_refuse or ids)
+        eraser.refuse_later_files(refused)
+        say(f"From now on, a file with a row of {counted(len(refused.ids), 'user')} goes to quarantine.")
+    if is_needed:
         record = eraser.erase(found)
         erased = sum(record["days"].values())
         say(f"Removed: {counted(record['users'], 'user')}, {erased:,} listens of {len(record['days'])} days.")
@@ -104,11 +107,6 @@ def forget(
         say(
             "No copy that the pipeline keeps holds these users. Ids are compared exactly: check the spelling."
         )
-        if refuse:
-            eraser.refuse_later_files(UserIds(given))
-    if refuse:
-        refused = counted(len(UserIds(given).ids), "user")
-        say(f"From now on, a file with a row of {refused} goes to quarantine.")
     eraser.delete_old_records()
     for line in _remaining(found):
         say(line)

@@ -171,7 +171,7 @@ class Eraser:
             answer = self._s3.get_object(Bucket=bucket, Key=key)
             refused, condition = json.loads(answer["Body"].read()), {"IfMatch": answer["ETag"]}
         except ClientError as error:
-            if error.response["Error"]["Code"] not in _SKIPPED:
+            if error.response["Error"]["Code"] != "NoSuchKey":
                 raise
         digests = {digest_of(user_id, refused["salt"]) for user_id in users.ids}
         if digests <= set(refused["sha256"]):

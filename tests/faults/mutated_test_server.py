@@ -53,7 +53,6 @@ def _run_pytest(request: dict[str, Any]) -> None:
     os.dup2(output, 2)
     # A mutation may make its test wait for good.
     signal.alarm(MAX_SECONDS)
-    os.environ |= request["environment"]
     os.chdir(request["folder"])
     status = pytest.main(request["arguments"])
     sys.stdout.flush()

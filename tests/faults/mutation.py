@@ -45,9 +45,9 @@ class MutatedTests:
         environment = {
             "AIRFLOW_HOME": str(folder),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            RUNNING_LOCAL_AWS: local_aws,
             **{name: os.environ[name] for name in ("PATH", "HOME", "JAVA_HOME") if name in os.environ},
         }
-        self._local_aws = local_aws
         self._server = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("mutated_test_server.py"))],
             env=environment,
@@ -74,7 +74,6 @@ class MutatedTests:
         request = {
             "folder": str(folder),
             "arguments": [*ARGUMENTS, "--basetemp", str(folder / "temporary"), mutation.test],
-            "environment": {RUNNING_LOCAL_AWS: self._local_aws},
             "output": str(output),
         }
         assert self._server.stdin is not None

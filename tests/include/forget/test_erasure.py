@@ -290,6 +290,22 @@ def test_users_are_refused_by_digests_only_on_request(kept: Kept) -> None:
     }
 
 
+def test_call_that_finishes_an_erasure_can_refuse_its_users(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(erasure.Eraser, "_finish", lambda self, record: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            kept.forget(USER)
+    said: list[str] = []
+
+    kept.forget(refuse=True, said=said)
+
+    assert "From now on, a file with a row of 1 user goes to quarantine." in said
+    refused = json.loads(kept.contents()[f"archive/{REFUSED_USERS_KEY}"][0] or b"")
+    assert refused["sha256"] == [digest_of(USER, refused["salt"])]
+
+
 def test_nobody_is_refused_without_consent(kept: Kept) -> None:
     with pytest.raises(ForgetError):
         kept.forget(USER, refuse=True, agrees=False)
