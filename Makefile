@@ -79,7 +79,7 @@ replay: $(INSTALLED) ## Put archived files back, by listen days or run: make rep
 forget: $(INSTALLED) ## Remove users from every copy, and reprocess their days: make forget USER=id,id [FILE=ids.txt] [REFUSE=yes] [YES=yes]
 	@$(COMMAND) forget --aws-port '$(AWS_PORT)' $(if $(YES),--yes) $(if $(REFUSE),--refuse) -- "$$USERS_TO_FORGET" "$$FILE"
 
-up: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Start the pipeline with a scheduler, Airflow's UI (WEB_PORT) and the dashboard
+up: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Start the pipeline with a scheduler, Airflow's UI (WEB_PORT) and the dashboard [AIRFLOW=3 STREAMS_QUEUE=name]
 	@$(COMMAND) up --aws-port '$(AWS_PORT)' --web-port '$(WEB_PORT)' --dashboard-port '$(DASHBOARD_PORT)'
 
 dashboard: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Start the dashboard for local AWS, on DASHBOARD_PORT
@@ -124,8 +124,8 @@ test-airflow3: $(AIRFLOW3_INSTALLED) ## Test the DAG, its helpers, whole runs an
 		tests/e2e/test_dag_runs.py tests/e2e/test_dag_runs_that_fail.py tests/e2e/test_deployments.py \
 		tests/include/commands/test_airflow_version.py tests/include/commands/test_commands.py \
 		tests/include/commands/test_pipeline_run.py tests/include/commands/test_scheduled_run.py
-	@echo 'Running the tests whose services fail or are killed'
-	@.venv-airflow3/bin/python -m pytest tests/e2e/test_services_killed.py
+	@echo 'Running the tests whose services start runs by event, fail or are killed'
+	@.venv-airflow3/bin/python -m pytest tests/e2e/test_services_killed.py tests/e2e/test_announced_files.py
 
 test-containers: $(INSTALLED) ## Test the image and the services of `astro dev start`, with podman
 	@echo 'Running the tests of the containers; logs are kept in .local/test-containers'

@@ -71,6 +71,7 @@ from helpers.contract.settings import (
 )
 from helpers.notices.note_run import note_run
 from helpers.notices.notify_failure import notify_failure
+from helpers.run.schedule import dag_schedule
 from helpers.sense_streaming_data import StreamingDataSensor
 from helpers.trigger_glue_job import JOB_TIMEOUT_MINUTES, GlueKpiJobOperator
 
@@ -177,7 +178,7 @@ def delete_files_from_intermediate_bucket(stored: StoredKpis) -> int:
     dag_id="music_streaming_pipeline",
     description="S3 listening events → daily KPIs per genre in DynamoDB",
     doc_md=__doc__,
-    schedule=pipeline_schedule(),
+    schedule=dag_schedule(),
     start_date=datetime(2024, 6, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,

@@ -47,6 +47,7 @@ class Doctor:
             (self._check_table, f"table {self._config.kpi_table} (KPI_TABLE_NAME)"),
             (self._check_role, f"role {self._config.glue_role_name} (GLUE_ROLE_NAME)"),
             (self._check_topic, "topic (ALERT_SNS_TOPIC_ARN)"),
+            (self._check_queue, "queue (STREAMS_QUEUE_URL)"),
         ):
             yield from self._guarded(what, check)
         yield from self._check_rights()
@@ -171,6 +172,38 @@ class Doctor:
             )
         else:
             yield fine(f"topic {arn}")
+
+    def _check_queue(self) -> Findings:
+        # Imported late, as in `_check_script`.
+        from helpers.run.schedule import runs_start_by_event
+
+        url, bucket = self._config.streams_queue_url, self._config.source_bucket
+        if not url:
+            yield fine("no STREAMS_QUEUE_URL: runs start at the times of PIPELINE_SCHEDULE")
+            return
+        queue = self._client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        announced = self._only_looked_at_here(
+            f"notifications of {bucket}",
+            lambda: self._client("s3").get_bucket_notification_configuration(Bucket=bucket),
+        )
+        if isinstance(announced, Finding):
+            yield announced
+        elif queue["Attributes"]["QueueArn"] not in {
+            configuration["QueueArn"] for configuration in announced.get("QueueConfigurations", [])
+        }:
+            yield wrong(
+                f"queue {url}: S3 announces no files of {bucket} to it",
+                "deploy include/stack.yaml with the queue's name as StreamsQueueParameter, or leave "
+                "STREAMS_QUEUE_URL out",
+            )
+        elif not runs_start_by_event():
+            yield Finding(
+                "warning",
+                f"queue {url}: Airflow 2 does not read it; runs start at the times of PIPELINE_SCHEDULE only",
+                "switch to Airflow 3 (docs/airflow3.md), or leave STREAMS_QUEUE_URL out",
+            )
+        else:
+            yield fine(f"queue {url}, to which S3 announces the files of {bucket}")
 
     def _check_rights(self) -> Findings:
         config, source, archive = self._config, self._config.source_bucket, self._config.archive_bucket

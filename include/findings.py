@@ -14,7 +14,15 @@ DENIED = frozenset(
     {"403", "AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
 )
 MISSING = frozenset(
-    {"404", "NoSuchBucket", "NoSuchKey", "ResourceNotFoundException", "NoSuchEntity", "NotFound"}
+    {
+        "404",
+        "NoSuchBucket",
+        "NoSuchKey",
+        "ResourceNotFoundException",
+        "NoSuchEntity",
+        "NotFound",
+        "AWS.SimpleQueueService.NonExistentQueue",
+    }
 )
 
 

@@ -20,6 +20,13 @@ def retained(template: dict[str, Any]) -> dict[str, Any]:
         for name, resource in template["Resources"].items()
         if resource.get("DeletionPolicy") == "RetainExceptOnCreate"
     }
+    # It names the queue, which does not outlive its stack.
+    source = kept["SourceBucket"]
+    kept["SourceBucket"] = source | {
+        "Properties": {
+            name: value for name, value in source["Properties"].items() if name != "NotificationConfiguration"
+        }
+    }
     return {name: part for name, part in template.items() if name != "Outputs"} | {"Resources": kept}
 
 

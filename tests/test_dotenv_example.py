@@ -17,7 +17,7 @@ OF_THE_SDK = {"AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AW
 # Airflow reads it; it is an output of the stack, and local AWS does not need it.
 OF_AIRFLOW = {"AIRFLOW_CONN_AWS_DEFAULT"}
 # The command that serves local AWS reads them from its own environment, not from .env.
-OF_LOCAL_AWS = {"LOCAL_AWS_DRIVER_MEMORY", "JAVA_HOME"}
+OF_LOCAL_AWS = {"LOCAL_AWS_DRIVER_MEMORY", "JAVA_HOME", "STREAMS_QUEUE"}
 READERS = {"setting", "_required", "_number", "get", "getenv"}
 BUCKETS = ("SOURCE_BUCKET_NAME", "INTERMEDIATE_BUCKET_NAME", "ARCHIVE_BUCKET_NAME")
 VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")

@@ -18,6 +18,7 @@ from helpers.contract.settings import PipelineConfig
 from helpers.errors import ConfigurationError, RetryableError
 from helpers.notices.record_ending import record_ending
 from helpers.notices.sentences import ignored_sentence
+from helpers.run.schedule import is_started_by_event, runs_start_by_event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from airflow.utils.context import Context
 
 
+# SQS's code for a queue that does not exist.
+NO_QUEUE = "AWS.SimpleQueueService.NonExistentQueue"
 # A run begins after this many quiet times even if files never stop coming.
 MAX_QUIET_TIMES = 10
 
@@ -32,7 +35,8 @@ MAX_QUIET_TIMES = 10
 class StreamingDataSensor(S3KeySensor):
     """Checks that all resources of the run exist, then waits for stream files.
 
-    If an earlier attempt already listed the run's files, it does not wait: they may be archived by now.
+    If an earlier attempt already listed the run's files, it does not wait: they may be archived by now. If
+    new files start runs, it does not wait for a first one, which could not start its run meanwhile.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -52,7 +56,7 @@ class StreamingDataSensor(S3KeySensor):
             AirflowSkipException: no stream file came in time; the message names the files that came instead.
         """
         from helpers.aws.clients import s3_client
-        from helpers.aws.s3_objects import list_sizes, read_json
+        from helpers.aws.s3_objects import list_modified, read_json
 
         config, s3 = PipelineConfig.from_env(), s3_client()
         check_resources(config)
@@ -64,25 +68,33 @@ class StreamingDataSensor(S3KeySensor):
         self.timeout = config.sensor_timeout_minutes * 60
         # A person who triggers a run wants the files that are there.
         triggered = context["dag_run"].run_type == "manual"
+        left = {} if triggered else read_json(s3, config.archive_bucket, LEFT_KEY) or {}
         self.check_fn = partial(
-            may_begin,
-            quiet=timedelta(minutes=0 if triggered else config.quiet_minutes),
-            left={} if triggered else read_json(s3, config.archive_bucket, LEFT_KEY) or {},
+            may_begin, quiet=timedelta(minutes=0 if triggered else config.quiet_minutes), left=left
         )
+        if runs_start_by_event() and not arrivals(
+            list_modified(s3, config.source_bucket, STREAMS_PREFIX), left
+        ):
+            self.timeout = 0
         try:
             # Not `super().execute`: Airflow 2 takes it for a call outside of a task and warns at each look.
             return inspect.unwrap(BaseSensorOperator.execute)(self, context)
         except AirflowSkipException as skip:
-            keys = list_sizes(s3, config.source_bucket, STREAMS_PREFIX)
+            keys = list_modified(s3, config.source_bucket, STREAMS_PREFIX)
             ignored = [key for key in keys if not is_csv(key)]
-            if len(ignored) < len(keys):
+            # An announcement is of a new file. If it is gone, an earlier run took it.
+            if len(ignored) < len(keys) and not is_started_by_event(context):
                 self.log.info("The wait is over; the run takes the files that are there")
                 return None
+            streams = f"s3://{config.source_bucket}/{STREAMS_PREFIX}"
             reason = (
-                f"No CSV file came under s3://{config.source_bucket}/{STREAMS_PREFIX} within "
-                f"{config.sensor_timeout_minutes:g} minutes (SENSOR_TIMEOUT_MINUTES): nothing to do. "
-                f"{ignored_sentence(ignored)}".rstrip()
+                f"No new CSV file is under {streams}, and the next one starts a run (STREAMS_QUEUE_URL): "
+                "nothing to do."
+                if runs_start_by_event()
+                else f"No CSV file came under {streams} within {config.sensor_timeout_minutes:g} minutes "
+                "(SENSOR_TIMEOUT_MINUTES): nothing to do."
             )
+            reason = f"{reason} {ignored_sentence(ignored)}".rstrip()
             record_ending(context["run_id"], self.task_id, SKIPPED, reason)
             raise AirflowSkipException(reason) from skip
 
@@ -96,18 +108,24 @@ def may_begin(files: list[dict[str, Any]], quiet: timedelta, left: Mapping[str, 
         left: files that S3 did not return to an earlier run, in the form of `LEFT_KEY`. They wait for others.
     """
     now = datetime.now(UTC)
-    arrivals: list[datetime] = [
-        file["LastModified"]
-        for file in files
-        if is_csv(file["Key"]) and file["LastModified"].isoformat() != left.get(file["Key"])
-    ]
-    if not arrivals or not quiet:
-        return bool(arrivals)
-    return now - max(arrivals) >= quiet or now - min(arrivals) >= MAX_QUIET_TIMES * quiet
+    arrived = arrivals({file["Key"]: file["LastModified"] for file in files}, left)
+    if not arrived or not quiet:
+        return bool(arrived)
+    return now - max(arrived) >= quiet or now - min(arrived) >= MAX_QUIET_TIMES * quiet
+
+
+def arrivals(modified: Mapping[str, datetime], left: Mapping[str, str]) -> list[datetime]:
+    """Return the times of the stream files that no earlier run left.
+
+    Args:
+        modified: key -> time of the last modification of the objects under `streams/`.
+        left: as for `may_begin`.
+    """
+    return [time for key, time in modified.items() if is_csv(key) and time.isoformat() != left.get(key)]
 
 
 def check_resources(config: PipelineConfig) -> None:
-    """Check that the buckets, the table and the Glue script exist and may be used.
+    """Check that the buckets, the table, the queue of the settings and the Glue script exist and may be used.
 
     Raises:
         ConfigurationError: a resource does not exist or access is denied; the message names it and its
@@ -116,7 +134,7 @@ def check_resources(config: PipelineConfig) -> None:
     """
     from botocore.exceptions import ClientError
 
-    from helpers.aws.clients import dynamodb_client, s3_client
+    from helpers.aws.clients import dynamodb_client, s3_client, sqs_client
     from helpers.aws.job_script import read_script
 
     s3, dynamodb = s3_client(), dynamodb_client()
@@ -133,12 +151,17 @@ def check_resources(config: PipelineConfig) -> None:
         dynamodb.describe_table(TableName=config.kpi_table)
     except ClientError as error:
         raise _unusable(f"The table {config.kpi_table!r}", "KPI_TABLE_NAME", error) from error
+    if queue := config.streams_queue_url:
+        try:
+            sqs_client().get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+        except ClientError as error:
+            raise _unusable(f"The queue {queue!r}", "STREAMS_QUEUE_URL", error) from error
     read_script(s3, config)
 
 
 def _unusable(what: str, variable: str, error: Any) -> Exception:
     code = error.response["Error"]["Code"]
-    if code in {"404", "NoSuchBucket", "ResourceNotFoundException"}:
+    if code in {"404", "NoSuchBucket", "ResourceNotFoundException", NO_QUEUE}:
         return ConfigurationError(
             f"{what}, named by {variable}, does not exist. Deploy include/stack.yaml or correct the variable."
         )

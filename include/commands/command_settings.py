@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 
+from include.commands.airflow_version import AIRFLOW
 from include.commands.errors import UserError
 
 # The Makefile lists in it the variables of its command line. Variables of the user's shell are left out,
@@ -26,7 +27,7 @@ OF_RUNS = frozenset(
     }
 )
 OF_THE_SCHEDULER = OF_RUNS | {"PIPELINE_SCHEDULE", "QUIET_MINUTES", "SENSOR_TIMEOUT_MINUTES"}
-OF_LOCAL_AWS = frozenset({"JAVA_HOME", "LOCAL_AWS_DRIVER_MEMORY"})
+OF_LOCAL_AWS = frozenset({"JAVA_HOME", "LOCAL_AWS_DRIVER_MEMORY", "STREAMS_QUEUE"})
 
 # Variables that the Makefile itself reads.
 _OF_MAKE = frozenset(
@@ -69,7 +70,14 @@ _ACCESS = dict.fromkeys(
 _DASHBOARD = {
     "DASHBOARD_URL": "make up links to its own dashboard. Leave it out; DASHBOARD_PORT chooses the port",
 }
-_ONE_RUN = {
+_QUEUE = {
+    "STREAMS_QUEUE_URL": "the queue would be one of AWS. Leave it out; make up AIRFLOW=3 STREAMS_QUEUE=name "
+    "creates one in local AWS, by which files start runs",
+}
+_NO_EVENTS = {
+    "STREAMS_QUEUE": "files start runs under make up AIRFLOW=3 only. Leave it out, or use that command",
+}
+_ONE_RUN = _NO_EVENTS | {
     "PIPELINE_SCHEDULE": "the command runs the pipeline once, now. Leave it out; make up takes a schedule",
     "QUIET_MINUTES": "the command does not wait for files. Leave it out; make up waits",
     "SENSOR_TIMEOUT_MINUTES": "the command does not wait for files. Leave it out; make up waits",
@@ -77,7 +85,8 @@ _ONE_RUN = {
 _REFUSED_BY = {
     "run": _ONE_RUN,
     "reprocess": _ONE_RUN,
-    "up": {"DATA": "first make run DATA=folder, then make up without it"},
+    "up": {"DATA": "first make run DATA=folder, then make up without it"}
+    | ({} if AIRFLOW.number == 3 else _NO_EVENTS),
 }
 
 
@@ -87,7 +96,7 @@ def refuse_what_has_no_effect(command: str, environment: Mapping[str, str]) -> N
     Raises:
         UserError: the command cannot use one of them; the message names each with reason and remedy.
     """
-    reasons = _NAMES | _ACCESS | _DASHBOARD | _REFUSED_BY.get(command, {})
+    reasons = _NAMES | _ACCESS | _DASHBOARD | _QUEUE | _REFUSED_BY.get(command, {})
     known = OF_THE_SCHEDULER | OF_LOCAL_AWS | _OF_MAKE | reasons.keys()
     for name in set(given(environment)) - known:
         # Other names may be meant for Java or Python.

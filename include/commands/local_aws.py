@@ -135,7 +135,7 @@ class LocalAws:
         from include.local_aws.provision import provision
 
         try:
-            self.resources = provision(self.url)
+            self.resources = provision(self.url, _stack_parameters())
         except ClientError as error:
             raise UserError(
                 f"The resources in local AWS cannot be brought up to date: {error}. Was a bucket or the "
@@ -148,6 +148,12 @@ class LocalAws:
     @property
     def _service(self) -> Service:
         return Service(f"{_SERVICE_PREFIX}{self.port}")
+
+
+def _stack_parameters() -> dict[str, str]:
+    """Return the parameters of the stack that were given on make's command line."""
+    is_given = "STREAMS_QUEUE" in command_settings.given(os.environ)
+    return {"StreamsQueueParameter": os.environ["STREAMS_QUEUE"]} if is_given else {}
 
 
 def make_options(aws_port: int) -> str:

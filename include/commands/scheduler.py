@@ -226,7 +226,7 @@ def _show_addresses(airflow: Airflow, console: Console) -> None:
 Airflow's UI:  {airflow.url}   user {UI_USER}, password {UI_PASSWORD}
 Dashboard:     {dashboard.address(shown) if shown else f"it does not run; make dashboard{port} starts it"}
 Task logs:     in the UI; those of {", ".join(AIRFLOW.other_services)} and {AIRFLOW.web} are in {LOGS_DIR}
-New files:     a run takes the CSV files of streams/; without one it waits, and looks once a minute.
+New files:     a run takes the CSV files of streams/ and looks for them once a minute.
                To deliver a folder with streams/ and start a run, which the UI shows too:
   make run DATA=folder{port}
 Trigger a run: in the UI, or

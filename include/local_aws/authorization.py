@@ -233,6 +233,13 @@ def _sns_requests(response: BaseResponse, action: str, parameters: dict[str, Any
     yield Request(f"sns:{action}", parameters.get("TopicArn") or parameters.get("TargetArn") or "*")
 
 
+def _sqs_requests(response: BaseResponse, action: str, parameters: dict[str, Any]) -> Iterator[Request]:
+    # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html:
+    # the right to an action on one message is that to a batch.
+    queue = parameters.get("QueueUrl", "*").rpartition("/")[2]
+    yield Request(f"sqs:{action.removesuffix('Batch')}", _arn(response, "sqs", queue))
+
+
 def _cloudwatch_requests(
     response: BaseResponse, action: str, parameters: dict[str, Any]
 ) -> Iterator[Request]:
@@ -246,5 +253,6 @@ _OTHER_SERVICES: dict[str, Callable[[BaseResponse, str, dict[str, Any]], Iterato
     "iam": _iam_requests,
     "logs": _logs_requests,
     "sns": _sns_requests,
+    "sqs": _sqs_requests,
     "cloudwatch": _cloudwatch_requests,
 }

@@ -14,6 +14,7 @@ import yaml
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.cloudformation.utils import yaml_tag_constructor
+from moto.core.models import DEFAULT_ACCOUNT_ID
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -125,6 +126,8 @@ def _resolved(part: Any, parameters: Mapping[str, str], conditions: Mapping[str,
             return not _resolved(condition, parameters, conditions)
         case {"Fn::Equals": [one, other]}:
             return _resolved(one, parameters, conditions) == other
+        case {"Fn::GetAtt": ["StreamsQueue", "Arn"]}:
+            return f"arn:aws:sqs:{REGION}:{DEFAULT_ACCOUNT_ID}:{parameters['StreamsQueueParameter']}"
     return {name: _resolved(value, parameters, conditions) for name, value in part.items()}
 
 
@@ -134,6 +137,20 @@ def _complete_bucket(s3: Any, bucket: str, properties: dict[str, Any]) -> None:
     )
     rules = [_lifecycle_rule_of_api(rule) for rule in properties["LifecycleConfiguration"]["Rules"]]
     s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+    announced = properties.get("NotificationConfiguration")
+    # S3 sends a test message each time that a queue is set.
+    if announced and "QueueConfigurations" not in s3.get_bucket_notification_configuration(Bucket=bucket):
+        queues = [
+            {
+                "QueueArn": queue["Queue"],
+                "Events": [queue["Event"]],
+                "Filter": {"Key": {"FilterRules": queue["Filter"]["S3Key"]["Rules"]}},
+            }
+            for queue in announced["QueueConfigurations"]
+        ]
+        s3.put_bucket_notification_configuration(
+            Bucket=bucket, NotificationConfiguration={"QueueConfigurations": queues}
+        )
 
 
 def _lifecycle_rule_of_api(rule: dict[str, Any]) -> dict[str, Any]:

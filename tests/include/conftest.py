@@ -19,6 +19,7 @@ STACK_PARAMETERS = {
     "AirflowPrincipalArn": ASTRO_ARN,
     "AirflowExternalId": EXTERNAL_ID,
     "AlertEmail": "on-call@example.com",
+    "StreamsQueueParameter": "music-streaming-files",
     "OldVersionDays": "30",
     "ArchivedFileDays": "400",
     "QuarantineDays": "100",
@@ -36,7 +37,7 @@ class DeployedStack:
 
 @pytest.fixture(scope="session")
 def full_stack() -> Iterator[DeployedStack]:
-    """The stack with a key, a role for Airflow with an external id, an e-mail address, and retention."""
+    """The stack with every option: a key, a role for Airflow, an e-mail address, a queue, retention."""
     with running_server() as (endpoint_url, _):
         yield DeployedStack(endpoint_url, provision(endpoint_url, STACK_PARAMETERS))
 

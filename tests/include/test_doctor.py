@@ -31,7 +31,7 @@ def _no_dotenv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def settings(full_stack: DeployedStack) -> Iterator[dict[str, str]]:
-    """The environment of a user who has filled in everything; the catalogs exist."""
+    """The environment of a user of Airflow 2 who has filled in everything; the catalogs exist."""
     s3, bucket = connect("s3", full_stack.endpoint_url), full_stack.environment["SOURCE_BUCKET_NAME"]
     sns, sqs = (connect(service, full_stack.endpoint_url) for service in ("sns", "sqs"))
     sqs.create_queue(QueueName="on-call")
@@ -46,6 +46,7 @@ def settings(full_stack: DeployedStack) -> Iterator[dict[str, str]]:
     yield {
         **{name: os.environ[name] for name in ("PATH", "AIRFLOW_HOME") if name in os.environ},
         **full_stack.environment,
+        "STREAMS_QUEUE_URL": "",
         "AWS_ENDPOINT_URL": full_stack.endpoint_url,
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
@@ -168,6 +169,16 @@ TOPIC = "arn:aws:sns:us-east-1:123456789012:no-such-topic"
             "let glue.amazonaws.com",
         ),
         ({"AIRFLOW_CONN_AWS_DEFAULT": "{"}, "AIRFLOW_CONN_AWS_DEFAULT: ", "take the line from the stack"),
+        (
+            {"STREAMS_QUEUE_URL": f"https://sqs.us-east-1.amazonaws.com/{ACCOUNT}/gone"},
+            "queue (STREAMS_QUEUE_URL): does not exist",
+            "deploy include/stack",
+        ),
+        (
+            {"STREAMS_QUEUE_URL": f"https://sqs.us-east-1.amazonaws.com/{ACCOUNT}/on-call"},
+            "S3 announces no files of music-streaming-source to it",
+            "as StreamsQueueParameter",
+        ),
         (
             {"ALERT_SNS_TOPIC_ARN": TOPIC},
             "topic (ALERT_SNS_TOPIC_ARN): does not exist",
@@ -307,6 +318,18 @@ def new_user(stack: DeployedStack, name: str, *actions: str) -> dict[str, str]:
 def allowing(*actions: str) -> str:
     statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def test_queue_that_airflow_2_does_not_read_is_a_warning(
+    full_stack: DeployedStack, settings: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue = full_stack.environment["STREAMS_QUEUE_URL"]
+
+    assert examine(settings | {"STREAMS_QUEUE_URL": queue}) == 0
+
+    output = capsys.readouterr().out
+    assert f"warning      queue {queue}: Airflow 2 does not read it" in output
+    assert "wrong" not in output
 
 
 def test_right_that_the_role_of_the_connection_lacks_is_found(

@@ -132,6 +132,38 @@ def test_inline_policies_are_short_enough_for_iam(full_stack: DeployedStack, rol
     assert 0 < len(json.dumps(statements, separators=(",", ":"))) < 8000
 
 
+def test_s3_announces_new_stream_files_and_nothing_else_to_the_given_queue() -> None:
+    with running_server() as (endpoint_url, _):
+        names = provision(endpoint_url, {"StreamsQueueParameter": "files"})
+        provision(endpoint_url)
+        s3, sqs = connect("s3", endpoint_url), connect("sqs", endpoint_url)
+        for key in ("streams/a.csv", "songs/b.csv"):
+            s3.put_object(Bucket=names["SOURCE_BUCKET_NAME"], Key=key, Body=b"")
+        s3.delete_object(Bucket=names["SOURCE_BUCKET_NAME"], Key="streams/a.csv")
+        queue = names["STREAMS_QUEUE_URL"]
+
+        messages = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
+
+        test, announced = (json.loads(message["Body"]) for message in messages)
+        assert test["Event"] == "s3:TestEvent"
+        assert [record["s3"]["object"]["key"] for record in announced["Records"]] == ["streams%2Fa.csv"]
+
+
+def test_without_a_name_there_is_no_queue() -> None:
+    with running_server() as (endpoint_url, _):
+        names = provision(endpoint_url)
+
+        assert "STREAMS_QUEUE_URL" not in names
+        assert "QueueUrls" not in connect("sqs", endpoint_url).list_queues()
+
+
+def test_bucket_is_told_of_the_queue_once_it_may_send_to_it() -> None:
+    """S3 refuses a queue to which it may not send; moto does not, so the template is checked."""
+    source = template()["Resources"]["SourceBucket"]
+
+    assert "StreamsQueuePolicy" in references(source)
+
+
 def test_parameters_of_a_stack_that_is_there_are_not_silently_left_out(full_stack: DeployedStack) -> None:
     with pytest.raises(ValueError, match=f"cannot change the parameters of the stack {STACK_NAME}"):
         provision(full_stack.endpoint_url, {"KmsKeyArn": KEY_ARN.replace("1111", "2222")})

@@ -33,6 +33,11 @@ def dynamodb_client() -> DynamoDBClient:
     return client
 
 
+def sqs_client() -> Any:
+    """Return an SQS client with bounded retries."""
+    return _client("sqs")
+
+
 def cloudwatch_client() -> Any:
     """Return a CloudWatch client with bounded retries."""
     return _client("cloudwatch")

@@ -11,7 +11,9 @@ from typing import Any
 AWS_CONN_ID = "aws_default"
 # The schedule under which each run is followed by the next immediately.
 CONTINUOUS = "@continuous"
-# Least SENSOR_TIMEOUT_MINUTES under that schedule.
+# Schedules without times at which a run is due.
+TIMELESS = frozenset({CONTINUOUS, "@once"})
+# Least SENSOR_TIMEOUT_MINUTES under `@continuous`.
 MIN_CONTINUOUS_WAIT = 60
 
 
@@ -37,6 +39,7 @@ class PipelineConfig:
     quiet_minutes: float = 0
     glue_script_location: str = ""
     dashboard_url: str = ""
+    streams_queue_url: str = ""
 
     @classmethod
     def from_env(cls) -> PipelineConfig:
@@ -73,6 +76,7 @@ class PipelineConfig:
             "quiet_minutes": lambda: _number("QUIET_MINUTES", cls.quiet_minutes, at_most=24 * 60),
             "glue_script_location": _glue_script_location,
             "dashboard_url": _dashboard_url,
+            "streams_queue_url": _streams_queue_url,
         }
         values, wrong = {}, []
         for field, value_of in read.items():
@@ -138,12 +142,36 @@ def pipeline_schedule() -> str:
     return setting("PIPELINE_SCHEDULE", "@daily")
 
 
+def streams_queue_url() -> str:
+    """Return the address of the queue to which S3 announces stream files; empty for none.
+
+    The DAG file reads it too.
+    """
+    return setting("STREAMS_QUEUE_URL", "")
+
+
 def folder_address(variable: str, prefix: str) -> str:
     """Return the address of a folder in the bucket that the variable names, for the lineage of tasks.
 
     Without the variable, its name stands for the bucket, because the DAG is imported without any.
     """
     return f"s3://{setting(variable, variable)}/{prefix}"
+
+
+def _streams_queue_url() -> str:
+    url, schedule = streams_queue_url(), pipeline_schedule()
+    if url and not re.fullmatch(r"https?://[^\s/]+/[0-9]{12}/[A-Za-z0-9_-]{1,80}", url):
+        raise ValueError(
+            f"The environment variable STREAMS_QUEUE_URL is {url!r}; it must be the address of an SQS queue, "
+            "such as https://sqs.us-east-1.amazonaws.com/123456789012/music-streaming-files, or empty."
+        )
+    if url and schedule in TIMELESS:
+        raise ValueError(
+            f"STREAMS_QUEUE_URL is set and PIPELINE_SCHEDULE is {schedule}: files whose announcement is lost "
+            "need times at which a run looks for them. Set PIPELINE_SCHEDULE to such times, for example "
+            "@daily, or leave STREAMS_QUEUE_URL out."
+        )
+    return url
 
 
 def _glue_script_location() -> str:

@@ -19,6 +19,7 @@ from helpers.move_files_to_intermediate_bucket import move_files_to_intermediate
 from helpers.sense_streaming_data import StreamingDataSensor, may_begin
 from helpers.validate_csv_files import validate_csv_files
 
+BY_EVENT = "asset_triggered"
 DENIED = '{"__type": "AccessDeniedException", "message": "no"}'
 
 
@@ -213,6 +214,51 @@ class TestFilesThatARunLeft:
     def test_they_are_tried_again_by_a_run_that_somebody_triggers(self, sense: Any) -> None:
         sense(run_type="manual")
 
+    def test_announcement_of_a_file_that_is_gone_does_not_try_them_again(
+        self, sense: Any, announced: None
+    ) -> None:
+        with pytest.raises(AirflowSkipException, match="No new CSV file"):
+            sense(run_type=BY_EVENT)
+
+    def test_they_are_tried_again_at_the_next_time_of_a_schedule_beside_a_queue(
+        self, sense: Any, announced: None
+    ) -> None:
+        sense(run_type="scheduled")
+
+
+@pytest.fixture
+def announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files start runs, as on Airflow 3 with a queue."""
+    monkeypatch.setattr("helpers.sense_streaming_data.runs_start_by_event", lambda: True)
+
+
+class TestFilesThatStartRuns:
+    @pytest.mark.parametrize("run_type", [BY_EVENT, "scheduled", "manual"])
+    def test_no_run_waits_for_a_first_file_because_it_would_hold_up_the_one_that_the_file_starts(
+        self, pipeline: Pipeline, sense: Any, announced: None, run_type: str
+    ) -> None:
+        with pytest.raises(AirflowSkipException, match=r"the next one starts a run \(STREAMS_QUEUE_URL\)"):
+            sense(run_type=run_type)
+
+        assert pipeline.archived_json(ending_key(RUN_KEY))["state"] == "skipped"
+
+    @pytest.mark.parametrize("run_type", [BY_EVENT, "scheduled"])
+    def test_run_takes_the_file_that_is_there(
+        self, pipeline: Pipeline, sense: Any, announced: None, run_type: str
+    ) -> None:
+        pipeline.upload("streams/a.csv", streams(GOOD))
+
+        sense(run_type=run_type)
+
+    def test_run_waits_until_files_stop_coming(
+        self, pipeline: Pipeline, sense: Any, announced: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pipeline.upload("streams/a.csv", streams(GOOD))
+        monkeypatch.setenv("QUIET_MINUTES", "5")
+
+        with pytest.raises(AirflowRescheduleException):
+            sense(run_type=BY_EVENT)
+
 
 class TestListedRun:
     def test_run_whose_files_are_listed_continues_even_if_they_are_archived(
@@ -346,6 +392,17 @@ class TestConfiguration:
         with pytest.raises(
             ConfigurationError,
             match=f"'{pipeline.config.kpi_table}', named by KPI_TABLE_NAME, may not be used",
+        ):
+            sense()
+
+    def test_missing_queue_is_named_with_its_variable(
+        self, sense: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        queue = "https://sqs.us-east-1.amazonaws.com/123456789012/no-such-queue"
+        monkeypatch.setenv("STREAMS_QUEUE_URL", queue)
+
+        with pytest.raises(
+            ConfigurationError, match=f"'{queue}', named by STREAMS_QUEUE_URL, does not exist"
         ):
             sense()
 

@@ -109,6 +109,8 @@ GLUE_ROLE_ARN, ADMIN_ARN = f"{ROLES}/{GLUE_ROLE}", f"{ROLES}/admin"
 TOPIC, ANOTHER_TOPIC = (
     f"arn:aws:sns:us-east-1:{ACCOUNT}:{name}" for name in ("music-streaming-alerts", "another")
 )
+QUEUES = f"https://sqs.us-east-1.amazonaws.com/{ACCOUNT}"
+QUEUE, ANOTHER_QUEUE = ({"QueueUrl": f"{QUEUES}/{name}"} for name in ("music-streaming-files", "another"))
 ITEM = {"date": {"S": "2024-06-25"}, "track_genre": {"S": "pop"}}
 
 
@@ -221,6 +223,10 @@ REFUSED: list[tuple[str, str, str, dict[str, Any]]] = [
     (AIRFLOW_ROLE, "logs", "describe_log_streams", {"logGroupName": "/aws/lambda/other"}),
     (AIRFLOW_ROLE, "sns", "publish", {"TopicArn": ANOTHER_TOPIC, "Message": "m"}),
     (AIRFLOW_ROLE, "sns", "subscribe", {"TopicArn": TOPIC, "Protocol": "email", "Endpoint": "a@example.com"}),
+    (AIRFLOW_ROLE, "sqs", "receive_message", ANOTHER_QUEUE),
+    (AIRFLOW_ROLE, "sqs", "send_message", QUEUE | {"MessageBody": "m"}),
+    (AIRFLOW_ROLE, "sqs", "purge_queue", QUEUE),
+    (GLUE_ROLE, "sqs", "receive_message", QUEUE),
     (AIRFLOW_ROLE, "cloudwatch", "put_metric_data", METRIC),
 ]
 
@@ -322,6 +328,32 @@ def test_call_that_happens_only_on_aws_or_with_large_data_is_allowed(
             code = error.response["Error"]["Code"]
 
     assert code in {"done", "404", "NoSuchKey", "NoSuchUpload"}
+
+
+def test_airflow_may_take_messages_of_the_queue(full_stack: DeployedStack) -> None:
+    connect("sqs", full_stack.endpoint_url).send_message(**QUEUE, MessageBody="m")
+    sqs = client_of(full_stack.endpoint_url, AIRFLOW_ROLE, "sqs")
+
+    with enforced_policies(full_stack.endpoint_url):
+        messages = sqs.receive_message(**QUEUE, MaxNumberOfMessages=10)["Messages"]
+        entries = [
+            {"Id": message["MessageId"], "ReceiptHandle": message["ReceiptHandle"]} for message in messages
+        ]
+        deleted = sqs.delete_message_batch(**QUEUE, Entries=entries)
+
+    assert len(deleted["Successful"]) == len(messages) > 0
+
+
+def test_only_s3_may_send_to_the_queue_and_only_for_the_source_bucket() -> None:
+    """The template is checked, because moto leaves policies of queues out."""
+    [statement] = properties("StreamsQueuePolicy")["PolicyDocument"]["Statement"]
+
+    assert statement["Principal"] == {"Service": "s3.amazonaws.com"}
+    assert statement["Action"] == "sqs:SendMessage"
+    assert statement["Condition"] == {
+        "ArnEquals": {"aws:SourceArn": {"Fn::Sub": "arn:${AWS::Partition}:s3:::${SourceBucketParameter}"}},
+        "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
+    }
 
 
 @pytest.mark.parametrize("bucket", ["SourceBucket", "IntermediateBucket", "ArchiveBucket"])

@@ -43,6 +43,8 @@ UNSEEN = {
         ("s3:PutObjectAnnotation", ""): "annotated files, which local AWS does not know",
         ("dynamodb:DeleteItem", ""): "a genre that a day has no more",
         ("kms:GenerateDataKey", DYNAMODB): "one statement for both services",
+        ("sqs:ReceiveMessage", ""): "a trigger of Airflow 3, see tests/e2e/test_announced_files.py",
+        ("sqs:DeleteMessage", ""): "a trigger of Airflow 3, see tests/e2e/test_announced_files.py",
     },
     GLUE_ROLE: {
         ("s3:AbortMultipartUpload", ""): "an upload of several parts that fails",
@@ -53,7 +55,7 @@ UNSEEN = {
         ("logs:PutLogEvents", ""): "Glue itself writes the logs, with the job's role",
     },
 }
-LOOKED_AT_BY_DOCTOR = {"s3:GetBucketVersioning", "sns:ListSubscriptionsByTopic"}
+LOOKED_AT_BY_DOCTOR = {"s3:GetBucketVersioning", "s3:GetBucketNotification", "sns:ListSubscriptionsByTopic"}
 
 
 @dataclass(frozen=True)
@@ -292,7 +294,7 @@ def test_airflow_and_glue_act_only_as_their_roles(enforced: Enforced) -> None:
         asked[decision.caller].add(decision.request.action.partition(":")[0])
 
     assert asked == {
-        AIRFLOW_ROLE: {"s3", "kms", "dynamodb", "glue", "iam", "logs", "sns", "cloudwatch"},
+        AIRFLOW_ROLE: {"s3", "kms", "dynamodb", "glue", "iam", "logs", "sns", "sqs", "cloudwatch"},
         GLUE_ROLE: {"s3", "kms"},
         BASE_USER: {"sts"},
         OPERATOR: {"s3", "kms"},

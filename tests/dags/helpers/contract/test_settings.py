@@ -219,6 +219,36 @@ def test_continuous_runs_must_wait_long_enough(monkeypatch: pytest.MonkeyPatch, 
     PipelineConfig.from_env()
 
 
+QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/music-streaming-files"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["music-streaming-files", "arn:aws:sqs:us-east-1:123456789012:files", f"{QUEUE}.fifo", f"{QUEUE}?a=b"],
+)
+def test_what_is_not_the_address_of_a_queue_is_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("STREAMS_QUEUE_URL", value)
+
+    with pytest.raises(ConfigurationError, match=r"such as https://sqs\.us-east-1\S*, or empty") as error:
+        PipelineConfig.from_env()
+
+    assert repr(value) in str(error.value)
+
+
+@pytest.mark.parametrize("schedule", ["@continuous", "@once"])
+def test_queue_needs_times_at_which_a_run_looks_for_unannounced_files(
+    monkeypatch: pytest.MonkeyPatch, schedule: str
+) -> None:
+    monkeypatch.setenv("STREAMS_QUEUE_URL", QUEUE)
+    monkeypatch.setenv("PIPELINE_SCHEDULE", schedule)
+
+    with pytest.raises(ConfigurationError, match=rf"PIPELINE_SCHEDULE is {schedule}: .* example @daily, or"):
+        PipelineConfig.from_env()
+
+    monkeypatch.setenv("PIPELINE_SCHEDULE", "@daily")
+    assert PipelineConfig.from_env().streams_queue_url == QUEUE
+
+
 @pytest.mark.parametrize(
     "value", ["localhost:8501", "kpis.example.com", "http://", "http://h/?run=1", "http://a b"]
 )

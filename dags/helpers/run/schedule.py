@@ -1,0 +1,63 @@
+"""Schedule of the DAG: the times of PIPELINE_SCHEDULE and, on Airflow 3, the files that S3 announces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import Asset
+
+from helpers.contract.settings import (
+    AWS_CONN_ID,
+    TIMELESS,
+    folder_address,
+    pipeline_schedule,
+    streams_queue_url,
+)
+
+if TYPE_CHECKING:
+    from airflow.utils.context import Context
+
+try:
+    from airflow.sdk import (  # type: ignore[import-not-found]
+        AssetOrTimeSchedule,
+        AssetWatcher,
+        CronTriggerTimetable,
+    )
+except ImportError:  # Airflow 2, which starts no runs by outside events
+    AssetWatcher = None
+
+# SQS waits so long for a message before it answers that there is none; it allows no more.
+POLL_SECONDS = 20
+# The most that SQS returns in one answer.
+MESSAGES = 10
+
+
+def runs_start_by_event() -> bool:
+    """Return whether a file that S3 announces starts a run, so that no run needs to wait for one."""
+    return bool(AssetWatcher and streams_queue_url() and pipeline_schedule() not in TIMELESS)
+
+
+def is_started_by_event(context: Context) -> bool:
+    """Return whether an announcement started this run."""
+    return bool(context["dag_run"].run_type == "asset_triggered")
+
+
+def dag_schedule() -> Any:
+    """Return the schedule of the DAG, in the form that Airflow's `dag` takes."""
+    if not runs_start_by_event():
+        return pipeline_schedule()
+    from airflow.providers.amazon.aws.triggers.sqs import SqsSensorTrigger
+
+    trigger = SqsSensorTrigger(
+        sqs_queue=streams_queue_url(),
+        aws_conn_id=AWS_CONN_ID,
+        max_messages=MESSAGES,
+        wait_time_seconds=POLL_SECONDS,
+        waiter_delay=0,
+    )
+    streams = Asset(
+        folder_address("SOURCE_BUCKET_NAME", "streams/"),
+        watchers=[AssetWatcher(name="announced_stream_files", trigger=trigger)],
+    )
+    times = CronTriggerTimetable(pipeline_schedule(), timezone="UTC")
+    return AssetOrTimeSchedule(timetable=times, assets=[streams])
