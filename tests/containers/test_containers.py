@@ -1,43 +1,45 @@
-"""The image and the services of `astro dev start`, up to a successful run of the DAG."""
+"""The image and the services of `astro dev start`, up to a successful run of the DAG, on Airflow 2 and 3."""
 
 from __future__ import annotations
 
 import json
-import re
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from include.commands.environment import DAG_ID
 from include.commands.services import get
 from include.sample_data import SampleData, write_sample_data
-from tests.containers.conftest import PROJECT, RESULTS, Stack, is_healthy, wait_until
+from tests.containers.conftest import PROJECT, PROJECT_IMAGE, Runtime, Stack, is_healthy, pins, wait_until
 from tests.containers.engine import Engine
 from tests.e2e.deployment import connect
 
 pytestmark = pytest.mark.slow
 
+RUNS = f"dags/{DAG_ID}/dagRuns"
 LOCAL_AWS = "http://127.0.0.1:5555"
-
-
-def pins(requirements: Path) -> dict[str, str]:
-    """Return the versions that a file of requirements pins, by name."""
-    return dict(re.findall(r"^([\w.-]+)(?:\[[\w,]*\])?==([^\s;]+)", requirements.read_text(), re.MULTILINE))
+# A dag-only deploy on Astro puts dags/ into a dated folder, and that folder is the bundle's root.
+BUNDLES = "/tmp/airflow/dag_bundles"
+BUNDLE = "astro/main/dags/2026-11-26T08:00:00.1234567Z"
+SCRIPT = "artifacts/glue-scripts/deployed.py"
 
 
 # --- The image ------------------------------------------------------------------------------------
 
 
 def test_image_has_the_packages_of_its_requirements_without_conflict(
-    engine: Engine, image: str, folder: Path
+    engine: Engine, runtime: Runtime, image: str, folder: Path
 ) -> None:
     listed = engine.in_image(image, ["pip", "list", "--format", "json", "--disable-pip-version-check"])
     installed = {package["name"]: package["version"] for package in json.loads(listed)}
 
-    assert {"apache-airflow": "2.10.5", **pins(folder / "requirements.txt")}.items() <= installed.items()
+    required = {"apache-airflow": runtime.airflow(folder), **pins(folder / "requirements.txt")}
+    assert required.items() <= installed.items()
     assert "No broken requirements" in engine.in_image(image, ["pip", "check", "--disable-pip-version-check"])
 
 
@@ -73,86 +75,82 @@ class GreenRun:
     planted: SampleData
     dag_run: dict[str, Any]
     task_instances: list[dict[str, Any]]
+    logs: str
 
 
 @pytest.fixture(scope="module")
-def green_run(stack: Stack, figures: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> GreenRun:
+def green_run(
+    engine: Engine, stack: Stack, figures: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> GreenRun:
     """Sample data is uploaded, the DAG is switched on, and its first scheduled run has ended."""
-    sample = tmp_path_factory.mktemp("sample")
-    planted = write_sample_data(sample, listens=4_000, days=2, tracks=800, users=900)
-    s3 = connect("s3", LOCAL_AWS)
-    for path in sorted(sample.glob("*/*.csv"), key=lambda path: path.parent.name == "streams"):
-        key = path.relative_to(sample).as_posix()
-        s3.upload_file(str(path), "music-streaming-source", key)
+    planted = deliver_sample(tmp_path_factory.mktemp("sample"))
     wait_until(lambda: stack.api("GET", "dags")["dags"], "the DAG in the UI")
     stack.api("PATCH", f"dags/{DAG_ID}", json={"is_paused": False})
     begin = time.monotonic()
-    dag_run = wait_until(lambda: _ended_run(stack), "the end of the run")
+    [scheduled] = wait_until(lambda: stack.api("GET", RUNS)["dag_runs"], "the scheduled run")
+    run = ended_run(stack, engine, planted, scheduled["dag_run_id"])
     figures["run, seconds"] = round(time.monotonic() - begin)
-    path = f"dags/{DAG_ID}/dagRuns/{dag_run['dag_run_id']}/taskInstances"
-    instances: list[dict[str, Any]] = stack.api("GET", path)["task_instances"]
-    _keep_logs(stack, path, instances)
-    return GreenRun(planted, dag_run, instances)
+    return run
 
 
-def _ended_run(stack: Stack) -> dict[str, Any] | None:
-    runs: list[dict[str, Any]] = stack.api("GET", f"dags/{DAG_ID}/dagRuns")["dag_runs"]
-    return next((run for run in runs if run["state"] in ("success", "failed")), None)
+def deliver_sample(folder: Path) -> SampleData:
+    """Write a sample and upload it, catalogs first."""
+    planted = write_sample_data(folder, listens=4_000, days=2, tracks=800, users=900)
+    s3 = connect("s3", LOCAL_AWS)
+    for path in sorted(folder.glob("*/*.csv"), key=lambda path: path.parent.name == "streams"):
+        s3.upload_file(str(path), "music-streaming-source", path.relative_to(folder).as_posix())
+    return planted
 
 
-def _keep_logs(stack: Stack, path: str, instances: list[dict[str, Any]]) -> None:
-    lines = []
-    for instance in sorted(instances, key=lambda instance: instance["start_date"] or ""):
-        task_id, map_index, attempt = (instance[name] for name in ("task_id", "map_index", "try_number"))
-        lines.append(f"===== {task_id} [{map_index}]: {instance['state']}, attempt {attempt}")
-        if attempt:
-            log = f"{path}/{task_id}/logs/{attempt}"
-            wanted = {"map_index": map_index, "full_content": True}
-            lines.append(stack.api("GET", log, params=wanted, headers={"Accept": "text/plain"}))
-    (RESULTS / "run.log").write_text("\n".join(lines))
+def ended_run(stack: Stack, engine: Engine, planted: SampleData, run_id: str) -> GreenRun:
+    """Wait until the run has ended, and keep the logs of its tasks."""
+    path = f"{RUNS}/{run_id}"
+    wait_until(lambda: stack.api("GET", path)["state"] in ("success", "failed"), "the end of the run")
+    show = f"find logs -path '*/run_id={run_id}/*' -name '*.log*' -print0 | xargs -0 tail --lines +1"
+    logs = engine.run("podman", "exec", f"{PROJECT}_scheduler_1", "bash", "-c", show)
+    dag_run = stack.api("GET", path)
+    name = run_id.partition("__")[0]
+    (stack.runtime.results / f"{name}-run.log").write_text(f"{dag_run['note']}\n\n{logs}")
+    return GreenRun(planted, dag_run, stack.api("GET", f"{path}/taskInstances")["task_instances"], logs)
 
 
 def test_every_service_is_healthy(stack: Stack) -> None:
-    health = stack.api("GET", "health")
-
-    assert {part: health[part]["status"] for part in ("metadatabase", "scheduler", "triggerer")} == {
-        "metadatabase": "healthy",
-        "scheduler": "healthy",
-        "triggerer": "healthy",
-    }
+    assert stack.health() == dict.fromkeys(stack.runtime.version.healthy_parts, "healthy")
 
 
-def test_first_scheduled_run_is_green(green_run: GreenRun) -> None:
-    ends = {
-        instance["task_id"]: (instance["state"], instance["try_number"])
-        for instance in green_run.task_instances
-    }
-
-    assert green_run.dag_run["state"] == "success"
+def assert_green(run: GreenRun) -> None:
+    """Compare the run's tasks, its note and the table with what the sample data planted."""
+    ends = {task["task_id"]: (task["state"], task["try_number"]) for task in run.task_instances}
+    assert run.dag_run["state"] == "success"
     assert ends.pop("prepare_reprocessing") == ("skipped", 0)
     assert len(ends) == 10
     assert set(ends.values()) == {("success", 1)}
+    listens = {day: planted.listens for day, planted in run.planted.days.items()}
+    assert f", {sum(listens.values()):,} listens; KPI items: " in run.dag_run["note"]
+    assert table_totals(run.planted) == {day: (count, "complete") for day, count in listens.items()}
 
 
-def test_triggerer_waited_for_glue(green_run: GreenRun, stack: Stack) -> None:
-    log = stack.compose("logs", "--no-color", "triggerer")
-
-    assert re.search(r"trigger music_streaming_pipeline/\S+/trigger_glue_job/\S+ .* completed", log)
-
-
-def test_table_has_the_listens_that_the_sample_data_planted(green_run: GreenRun) -> None:
+def table_totals(planted: SampleData) -> dict[str, tuple[int, str]]:
+    """Return listens and status of each planted day in the table."""
     dynamodb = connect("dynamodb", LOCAL_AWS)
     totals = {
         day: dynamodb.get_item(
             TableName="music_kpis_table", Key={"date": {"S": day}, "track_genre": {"S": "ALL_GENRES"}}
         )["Item"]
-        for day in green_run.planted.days
+        for day in planted.days
     }
+    return {day: (int(item["listen_count"]["N"]), item["status"]["S"]) for day, item in totals.items()}
 
-    assert {day: int(item["listen_count"]["N"]) for day, item in totals.items()} == {
-        day: planted.listens for day, planted in green_run.planted.days.items()
-    }
-    assert {item["status"]["S"] for item in totals.values()} == {"complete"}
+
+def test_first_scheduled_run_is_green_and_the_table_has_the_planted_listens(green_run: GreenRun) -> None:
+    assert_green(green_run)
+
+
+def test_triggerer_waited_for_glue(green_run: GreenRun) -> None:
+    of_trigger = green_run.logs.partition(".log.trigger.")[2].partition("\n==> ")[0]
+
+    assert "fired" in of_trigger
+    assert "'state': 'SUCCEEDED'" in of_trigger
 
 
 def test_spark_is_in_the_container_of_local_aws_only(stack: Stack, engine: Engine) -> None:
@@ -200,3 +198,67 @@ def test_local_aws_that_is_restarted_has_its_packages_and_its_stack(
         "music-streaming-intermediate",
         "music-streaming-archive",
     }
+
+
+# --- A dag-only deploy on Astro --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dag_only_run(
+    engine: Engine, stack: Stack, green_run: GreenRun, tmp_path_factory: pytest.TempPathFactory
+) -> GreenRun:
+    """The same services got the DAGs by a dag-only deploy; the sample and a triggered run came afterwards."""
+    if stack.runtime.version.number == 2:
+        pytest.skip("Airflow 2 has no bundles")
+    deploy_dags_only(stack, engine, tmp_path_factory.mktemp("deploy"))
+    planted = deliver_sample(tmp_path_factory.mktemp("sample"))
+    wait_until(lambda: stack.health() and dag_of(stack)["bundle_name"] == "astro", "the DAG in the bundle")
+    run_id = stack.api("POST", RUNS, json=stack.runtime.version.new_run)["dag_run_id"]
+    return ended_run(stack, engine, planted, run_id)
+
+
+def deploy_dags_only(stack: Stack, engine: Engine, scratch: Path) -> None:
+    """Replace the services by ones that mount nothing but a bundle, from an image without `dags/`."""
+    folder = stack.folder
+    (scratch / "ignored").write_text((folder / ".dockerignore").read_text() + "dags\n")
+    engine.build(PROJECT_IMAGE, folder / "Dockerfile", folder, f"--ignorefile={scratch / 'ignored'}")
+    shutil.copytree(folder / "dags", folder / "bundles" / BUNDLE / "dags")
+    # There is no glue_script/ beside the deployed dags/.
+    place = {"Bucket": "music-streaming-intermediate", "Key": SCRIPT}
+    connect("s3", LOCAL_AWS).put_object(**place, Body=(folder / "glue_script/glue_script.py").read_bytes())
+    settings = folder / ".env"
+    location = f"GLUE_SCRIPT_LOCATION=s3://{place['Bucket']}/{place['Key']}"
+    settings.write_text(settings.read_text().replace("GLUE_SCRIPT_LOCATION=", location))
+
+    files = [folder / name for name in ("airflow3.yml", "docker-compose.override.yml")]
+    compose, override = (yaml.safe_load(file.read_text()) for file in files)
+    bundle = {
+        "name": "astro",
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": f"{BUNDLES}/{BUNDLE}"},
+    }
+    names = compose["services"].keys() - {"db-migration"}
+    for name in names:
+        service = compose["services"][name]
+        service["volumes"] = [f"./bundles:{BUNDLES}:z", "airflow_logs:/usr/local/airflow/logs"]
+        service["environment"]["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps([bundle])
+        del override["services"][name]
+    for file, content in zip(files, (compose, override), strict=True):
+        file.write_text(yaml.safe_dump(content))
+    stack.compose("up", "--detach", "--force-recreate", "--no-deps", *names)
+
+
+def dag_of(stack: Stack) -> dict[str, Any]:
+    found: dict[str, Any] = stack.api("GET", f"dags/{DAG_ID}")
+    return found
+
+
+def test_dag_only_deploy_has_its_dags_in_the_bundle_only(
+    dag_only_run: GreenRun, stack: Stack, engine: Engine
+) -> None:
+    assert dag_of(stack)["fileloc"] == f"{BUNDLES}/{BUNDLE}/dags/music_streaming_services_dag.py"
+    assert "dags" not in engine.in_image(PROJECT_IMAGE, ["ls", "/usr/local/airflow"]).split()
+
+
+def test_run_after_a_dag_only_deploy_is_green(dag_only_run: GreenRun) -> None:
+    assert_green(dag_only_run)

@@ -15,11 +15,11 @@ RUN useradd --uid 50000 --gid 0 --home-dir /usr/local/airflow --create-home astr
 ENV AIRFLOW_HOME=/usr/local/airflow PYTHONUNBUFFERED=1
 WORKDIR /usr/local/airflow
 # The packages of Airflow as the project's lock has them; what requirements.txt adds is today's, as in the real image.
-COPY --from=lock requirements-lock.txt /tmp/
-RUN grep -o '^[^ ]*==[^ ]*' /tmp/requirements-lock.txt > /tmp/constraints.txt \
-    && pip install -q --no-cache-dir --root-user-action ignore -c /tmp/constraints.txt \
-        apache-airflow==2.10.5 apache-airflow-providers-fab psycopg2-binary==2.9.10 \
-    && rm /tmp/requirements-lock.txt /tmp/constraints.txt
+ARG LOCK PACKAGES
+COPY --from=lock ${LOCK} /tmp/lock.txt
+RUN sed -n '/^[^ ]*==/s/ *\\$//p' /tmp/lock.txt > /tmp/constraints.txt \
+    && pip install -q --no-cache-dir --root-user-action ignore -c /tmp/constraints.txt ${PACKAGES} \
+    && rm /tmp/lock.txt /tmp/constraints.txt
 ENTRYPOINT ["tini", "--"]
 
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
