@@ -111,32 +111,32 @@ def run(request: pytest.FixtureRequest, _metadata_database: None) -> Iterator[Ru
 
 
 def test_run_gets_the_note_that_its_task_left(run: Run) -> None:
-    run.leave("archive_streams_data", f"{HEADING}\n\nFiles: 1")
+    run.leave("archive_streams_data", f"{HEADING}: Files: 1")
 
-    assert run.end(archive_streams_data="success") == f"{HEADING}\n\nFiles: 1"
+    assert run.end(archive_streams_data="success") == f"{HEADING}: Files: 1"
 
 
 def test_failed_run_gets_the_note_of_the_task_that_failed(run: Run) -> None:
-    run.leave("trigger_glue_job", f"{HEADING}\n\nFailed: memory")
-    run.leave("archive_streams_data", f"{HEADING}\n\nFiles: 1")
+    run.leave("trigger_glue_job", f"{HEADING}: Failed: memory")
+    run.leave("archive_streams_data", f"{HEADING}: Files: 1")
 
     note = run.end(trigger_glue_job="failed", archive_streams_data="upstream_failed")
 
-    assert note == f"{HEADING}\n\nFailed: memory"
+    assert note == f"{HEADING}: Failed: memory"
 
 
 def test_last_note_counts(run: Run) -> None:
-    run.leave("sense_streaming_data", f"{HEADING}\n\nNothing to do")
-    run.leave("archive_streams_data", f"{HEADING}\n\nFiles: 1")
+    run.leave("sense_streaming_data", f"{HEADING}: Nothing to do")
+    run.leave("archive_streams_data", f"{HEADING}: Files: 1")
 
-    assert run.end(archive_streams_data="success") == f"{HEADING}\n\nFiles: 1"
+    assert run.end(archive_streams_data="success") == f"{HEADING}: Files: 1"
 
 
 def test_task_that_was_killed_before_it_left_a_note_is_named_once(run: Run) -> None:
-    run.leave("archive_streams_data", f"{HEADING}\n\nFiles: 1")
+    run.leave("archive_streams_data", f"{HEADING}: Files: 1")
 
     assert run.end(validate_csv_files="failed", archive_streams_data="success") == (
-        f"{HEADING}\n\nFailed tasks: validate_csv_files. The end of the task's log says why and what to do. "
+        f"{HEADING}: Failed tasks: validate_csv_files. The end of the task's log says why and what to do. "
         "Nothing is archived before the KPIs are stored."
     )
 
@@ -150,21 +150,21 @@ def test_reference_of_a_custom_xcom_backend_is_not_a_note(run: Run) -> None:
 def test_run_whose_wait_was_ended_from_outside_had_nothing_to_do(run: Run) -> None:
     note = run.end(sense_streaming_data="skipped", archive_streams_data="skipped")
 
-    assert note == f"{HEADING}\n\n{NOTHING_TO_DO}"
+    assert note == f"{HEADING}: {NOTHING_TO_DO}"
 
 
 def test_note_of_a_person_stays(run: Run) -> None:
     run.note("We looked at this one.")
-    run.leave("archive_streams_data", f"{HEADING}\n\nFiles: 1")
+    run.leave("archive_streams_data", f"{HEADING}: Files: 1")
 
     assert run.end(archive_streams_data="success") == "We looked at this one."
 
 
 def test_note_follows_the_run_that_is_cleared(run: Run) -> None:
     assert "Failed tasks: trigger_glue_job" in str(run.end(trigger_glue_job="failed"))
-    run.leave("archive_streams_data", f"{HEADING}\n\nFiles: 1")
+    run.leave("archive_streams_data", f"{HEADING}: Files: 1")
 
-    assert run.end(trigger_glue_job="success", archive_streams_data="success") == f"{HEADING}\n\nFiles: 1"
+    assert run.end(trigger_glue_job="success", archive_streams_data="success") == f"{HEADING}: Files: 1"
 
 
 @pytest.mark.parametrize("run", ["another_dag"], indirect=True)

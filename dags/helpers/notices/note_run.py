@@ -70,7 +70,7 @@ def run_note(
         more: further paragraphs, in Markdown.
         ending: why a task failed, if that was recorded.
     """
-    lines = [HEADING]
+    lines = []
     if ending and ending["task_id"] in failed:
         reason = " ".join(ending["reason"].split())
         lines.append(f"Failed: {as_code(shortened(reason, MAX_REASON))}")
@@ -88,7 +88,7 @@ def run_note(
     elif not failed:
         lines.append(NOTHING_TO_DO)
     lines += more
-    note = shortened("\n\n".join(lines), MAX_NOTE)
+    note = shortened(f"{HEADING}: " + "\n\n".join(lines), MAX_NOTE)
     for link in links:
         # A truncated link would not work, so only whole links are added.
         if len(note) + 2 + len(link) <= MAX_NOTE:
@@ -111,7 +111,7 @@ def _with_report(dag_run_id: str, failed: list[str], started_at: datetime | None
         new, ignored = list_new_files(s3, config, report["files"] if report else ())
     except Exception as error:
         logger.warning("The report of run %s could not be read", dag_run_id, exc_info=True)
-        return f"{HEADING}\n\nThe run report could not be read: {error}"[:MAX_NOTE]
+        return f"{HEADING}: The run report could not be read: {error}"[:MAX_NOTE]
     links = _links(s3, config, run_key, report)
     remarks = _remarks(report, failed, started_at, new, ignored)
     return run_note(report, failed, links, remarks, stopped or (), ending)

@@ -77,8 +77,7 @@ def test_note_says_what_the_run_did_and_where_to_look(pipeline: Pipeline, run: R
     *lines, whole_report = run.end().split("\n\n")
 
     assert lines == [
-        HEADING,
-        "Files: 5 = 4 archived + 1 quarantined",
+        f"{HEADING}: Files: 5 = 4 archived + 1 quarantined",
         "Rows: 33,320 = 33,200 valid + 120 rejected (empty user_id 70, invalid listen_time 50)",
         "Valid rows: 32,962 new + 238 repeated",
         "Days: 2 (2024-06-25 to 2024-06-26), 20,010 listens; KPI items: 230 written, 1 deleted",
@@ -131,9 +130,8 @@ WARNED = {"name": "old_days", "value": 1, "limit": 0, "verdict": "warned", "mess
 def test_note_has_the_checks_that_did_not_simply_pass(pipeline: Pipeline, run: Run) -> None:
     put_report(pipeline, checks=[WARNED, WARNED | {"verdict": "passed", "message": ""}])
 
-    assert run.end().split("\n\n")[:3] == [
-        HEADING,
-        "Check warned: `1 days are old`",
+    assert run.end().split("\n\n")[:2] == [
+        f"{HEADING}: Check warned: `1 days are old`",
         "Files: 5 = 4 archived + 1 quarantined",
     ]
 
@@ -186,9 +184,9 @@ def test_note_of_a_red_run_names_its_task_and_the_remedy(run: Run) -> None:
 def test_note_of_a_failed_run_begins_with_the_reason_and_what_to_do(pipeline: Pipeline, run: Run) -> None:
     record_ending(RUN_ID, "trigger_glue_job", FAILED, "Two\nlines `of` it", "Do this.")
 
-    heading, why, next_step, failed = run.end("trigger_glue_job").split("\n\n")
+    why, next_step, failed = run.end("trigger_glue_job").split("\n\n")
 
-    assert (heading, why, next_step) == (HEADING, "Failed: `Two lines 'of' it`", "Next: Do this.")
+    assert (why, next_step) == (f"{HEADING}: Failed: `Two lines 'of' it`", "Next: Do this.")
     assert failed.startswith("Failed tasks: trigger_glue_job.")
 
 
@@ -214,7 +212,7 @@ def test_note_of_a_red_run_with_a_report_has_both(pipeline: Pipeline, run: Run) 
 
 def test_note_of_a_skipped_run_says_that_there_was_nothing_to_do(run: Run) -> None:
     assert run.end() == (
-        f"{HEADING}\n\nNothing to do: no stream file came in time. The next run takes what comes."
+        f"{HEADING}: Nothing to do: no stream file came in time. The next run takes what comes."
     )
 
 
@@ -254,7 +252,7 @@ def test_report_that_cannot_be_read_is_said(run: Run, monkeypatch: pytest.Monkey
 
     note = run.end()
 
-    assert note.startswith(f"{HEADING}\n\nThe run report could not be read: ")
+    assert note.startswith(f"{HEADING}: The run report could not be read: ")
     assert "NoSuchBucket" in note
 
 
