@@ -110,7 +110,7 @@ test-faults: $(INSTALLED) ## Run every scenario, and inject every failure at eve
 	@echo 'Running the fault tests; this takes 20 to 35 minutes'
 	@.venv/bin/python -m pytest -m scenarios $(IN_PARALLEL) --all-scenarios --hypothesis-seed='$(SEED)' --durations=10
 
-test-browser: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Test Airflow's UI and the dashboard in Chromium
+test-browser: $(INSTALLED) $(AIRFLOW3_INSTALLED) $(DASHBOARD_INSTALLED) ## Test both Airflows' UIs and the dashboard in Chromium
 	@echo 'Running the tests in Chromium; screenshots are kept in .local/screenshots'
 	@.venv-dashboard/bin/python -m pytest tests/browser
 
@@ -125,7 +125,8 @@ test-airflow3: $(AIRFLOW3_INSTALLED) ## Test the DAG, its helpers, whole runs an
 		tests/include/commands/test_airflow_version.py tests/include/commands/test_commands.py \
 		tests/include/commands/test_pipeline_run.py tests/include/commands/test_scheduled_run.py
 	@echo 'Running the tests whose services start runs by event, fail or are killed'
-	@.venv-airflow3/bin/python -m pytest tests/e2e/test_services_killed.py tests/e2e/test_announced_files.py
+	@.venv-airflow3/bin/python -m pytest tests/e2e/test_services_killed.py tests/e2e/test_announced_files.py \
+		tests/e2e/test_lineage.py
 
 test-containers: $(INSTALLED) ## Test the image and the services of `astro dev start`, with podman
 	@echo 'Running the tests of the containers; logs are kept in .local/test-containers'

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from user import LAPTOP, Started, free_port, user_environment
+from user import LAPTOP, Started, started_project
 
 from local_aws_support import REPOSITORY, connect
 
@@ -24,9 +23,6 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-COPIED = ("Makefile", "dags", "plugins", "include", "glue_script", "dashboard")
-LOCKS = ("requirements-lock.txt", "requirements-uv.txt")
-SHARED = (".venv", ".venv-dashboard")
 
 # Charts and big pages load slowly on a machine that runs Spark meanwhile.
 expect.set_options(timeout=30_000)
@@ -38,33 +34,8 @@ def started(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
     The browser comes first, since nothing needs to start without one.
     """
-    project = tmp_path_factory.mktemp("browser") / "project"
-    project.mkdir()
-    for name in COPIED + LOCKS:
-        source = REPOSITORY / name
-        (shutil.copytree if source.is_dir() else shutil.copy2)(source, project / name)
-    for name in SHARED:
-        (project / name).symlink_to(REPOSITORY / name)
-    aws_port, web_port, dashboard_port = free_port(), free_port(), free_port()
-    ports = [f"AWS_PORT={aws_port}", f"WEB_PORT={web_port}", f"DASHBOARD_PORT={dashboard_port}"]
-
-    def make(command: str) -> None:
-        done = subprocess.run(
-            ["make", command, *ports], cwd=project, env=user_environment(), capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    try:
-        make("up")
-        make("dashboard")
-        yield Started(
-            project,
-            aws=f"http://127.0.0.1:{aws_port}",
-            airflow=f"http://localhost:{web_port}",
-            dashboard=f"http://localhost:{dashboard_port}",
-        )
-    finally:
-        make("down")
+    with started_project(tmp_path_factory.mktemp("browser") / "project") as servers:
+        yield servers
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import urllib.request
@@ -19,6 +20,9 @@ from playwright.sync_api import Locator, Page, expect
 from local_aws_support import REPOSITORY, wait_for
 
 DAG = "music_streaming_pipeline"
+COPIED = ("Makefile", "dags", "plugins", "include", "glue_script", "dashboard")
+LOCKS = ("requirements-lock.txt", "requirements-airflow3-lock.txt", "requirements-uv.txt")
+SHARED = (".venv", ".venv-airflow3", ".venv-dashboard")
 RUN_SECONDS = 300
 ANSWER_SECONDS = 60
 PHONE = {"width": 390, "height": 844}
@@ -28,17 +32,27 @@ DESKTOP = {"width": 1920, "height": 1080}
 
 @dataclass(frozen=True)
 class Started:
-    """The addresses of the started servers."""
+    """The addresses of the started servers, and the first number of Airflow's version."""
 
     project: Path
     aws: str
     airflow: str
     dashboard: str
+    version: int
 
     def api(self, path: str) -> Any:
         """Return the answer of Airflow's REST API about the DAG."""
-        request = urllib.request.Request(f"{self.airflow}/api/v1/dags/{DAG}/{path}")
-        request.add_header("Authorization", f"Basic {b64encode(b'admin:admin').decode()}")
+        if self.version == 2:
+            authorization = f"Basic {b64encode(b'admin:admin').decode()}"
+        else:
+            user = json.dumps({"username": "admin", "password": "admin"}).encode()
+            token = self._answer("auth/token", {"Content-Type": "application/json"}, user)["access_token"]
+            authorization = f"Bearer {token}"
+        api = f"api/v{1 if self.version == 2 else 2}"
+        return self._answer(f"{api}/dags/{DAG}/{path}", {"Authorization": authorization})
+
+    def _answer(self, path: str, headers: dict[str, str], body: bytes | None = None) -> Any:
+        request = urllib.request.Request(f"{self.airflow}/{path}", body, headers)
         with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
             return json.loads(answer.read())
 
@@ -46,12 +60,45 @@ class Started:
         """Wait until the run of that number, counted from 1, has ended and has a note; return it."""
 
         def ended() -> dict[str, Any] | None:
-            runs = self.api("dagRuns?order_by=start_date")["dag_runs"]
+            # Airflow 3 sorts a run that waits for its start before all others.
+            runs = [run for run in self.api("dagRuns?order_by=start_date")["dag_runs"] if run["start_date"]]
             done = len(runs) >= number and runs[number - 1]["state"] in ("success", "failed")
             return runs[number - 1] if done and runs[number - 1]["note"] else None
 
         run: dict[str, Any] = wait_for(ended, RUN_SECONDS)
         return run
+
+
+@contextmanager
+def started_project(project: Path, version: int = 2) -> Iterator[Started]:
+    """Copy the project into this folder and start it as a user does, with this version of Airflow."""
+    project.mkdir()
+    for name in COPIED + LOCKS:
+        source = REPOSITORY / name
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, project / name)
+    for name in SHARED:
+        (project / name).symlink_to(REPOSITORY / name)
+    aws_port, web_port, dashboard_port = free_port(), free_port(), free_port()
+    ports = [f"AWS_PORT={aws_port}", f"WEB_PORT={web_port}", f"DASHBOARD_PORT={dashboard_port}"]
+
+    def make(command: str, *options: str) -> None:
+        done = subprocess.run(
+            ["make", command, *options], cwd=project, env=user_environment(), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    try:
+        make("up", f"AIRFLOW={version}", *ports)
+        make("dashboard", f"AIRFLOW={version}", *ports)
+        yield Started(
+            project,
+            aws=f"http://127.0.0.1:{aws_port}",
+            airflow=f"http://localhost:{web_port}",
+            dashboard=f"http://localhost:{dashboard_port}",
+            version=version,
+        )
+    finally:
+        make("down")
 
 
 def free_port() -> int:
