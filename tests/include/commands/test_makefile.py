@@ -24,6 +24,7 @@ def project(tmp_path: Path) -> Path:
     for folder in (project, project / "dashboard"):
         folder.mkdir(exist_ok=True)
         (folder / "requirements-lock.txt").write_text("# no package\n")
+    (project / "requirements-airflow3-lock.txt").write_text("# no package\n")
     (project / "requirements-uv.txt").write_text("# no uv, as where it cannot be had\n")
     return project
 
