@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from helpers.aws.clients import dynamodb_client
+from helpers.aws.clients import MAX_CONNECTIONS, dynamodb_client
 from helpers.aws.kpi_table import DayTotals, delete_day, read_totals, write_day
 from helpers.aws.s3_objects import copy_object, delete_objects
 from helpers.contract.keys import output_prefix, run_key_of, summary_key
@@ -111,12 +112,15 @@ def add_to_history(run: RunStore, summary: GlueSummary) -> None:
     Raises:
         GlueOutputError: the history is not exactly what Glue read plus the run's own objects.
     """
-    for name, key in history_copies(summary).items():
-        copy_object(
-            run.s3,
-            {"Bucket": run.config.intermediate_bucket, "Key": output_prefix(run.run_key) + name},
-            (run.config.archive_bucket, key),
-        )
+
+    def copy(name: str, key: str) -> None:
+        source = {"Bucket": run.config.intermediate_bucket, "Key": output_prefix(run.run_key) + name}
+        copy_object(run.s3, source, (run.config.archive_bucket, key))
+
+    copies = history_copies(summary)
+    with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
+        # The list raises the first error of a copy, after all copies have ended.
+        list(pool.map(copy, copies.keys(), copies.values()))
     problem = history_problem(run, summary, added=True)
     if problem:
         raise GlueOutputError(f"Run {run.run_key}: {problem}. {RUN_GLUE_AGAIN}")

@@ -122,6 +122,8 @@ def run_attempt(connection: Connection, job: Job) -> None:
 
 def _make_calls_ordered() -> None:
     """Make call number k the same one in each attempt."""
+    from helpers import store_kpis_in_dynamodb
     from helpers.run import dispositions
 
     dispositions.MAX_CONNECTIONS = 1  # type: ignore[attr-defined]
+    store_kpis_in_dynamodb.MAX_CONNECTIONS = 1  # type: ignore[attr-defined]
