@@ -7,18 +7,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import yaml
-from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook, BaseSessionFactory
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.httpsession import URLLib3Session
-from botocore.loaders import JSONFileLoader
 from pipeline_support import Pipeline, Topic, Wire
 
 from helpers.contract.settings import PipelineConfig
 from include.commands.environment import airflow_environment
 from local_aws_support import REPOSITORY, connect
+from tests.quick_clients import share_sessions_of_hooks
 
 OPTIONAL_SETTINGS = (
     "GLUE_WORKER_TYPE",
@@ -46,21 +44,8 @@ _TableLoader.add_multi_constructor("", lambda *_: None)  # type: ignore[no-untyp
 
 @pytest.fixture(scope="session", autouse=True)
 def _clients_are_made_quickly() -> Iterator[None]:
-    """Avoid work that each hook repeats: a session of its own, searching pytest's long stack for its caller."""
-    load = cache(JSONFileLoader().load_file)
-    create = BaseSessionFactory._create_basic_session
-    sessions: dict[str, boto3.Session] = {}
-
-    def session_of(factory: BaseSessionFactory, session_kwargs: dict[str, Any]) -> boto3.Session:
-        key = repr(session_kwargs)
-        if key not in sessions:
-            sessions[key] = create(factory, session_kwargs)
-        return sessions[key]
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JSONFileLoader, "load_file", lambda _, path: load(path))
-        patch.setattr(BaseSessionFactory, "_create_basic_session", session_of)
-        patch.setattr(AwsBaseHook, "_get_caller", lambda _: "tests")
+        share_sessions_of_hooks(patch)
         yield
 
 
