@@ -53,9 +53,14 @@ AIRFLOW3_PACKAGES_OF = 2026-11-20T00:00:00Z
 SEED ?= 1
 # Each process has its own local AWS, Airflow and Spark. More processes would cost memory and save little time.
 IN_PARALLEL = -n logical --maxprocesses 4 --dist worksteal
+# A file stays in one process, so only one starts Spark. The tests of the three tasks with the most calls of AWS take
+# as long as all others.
+FAST_TESTS = -m 'not slow' -n logical --maxprocesses 4 --dist loadfile tests/dags/helpers tests/plugins \
+	tests/dags/test_dag_example.py tests/glue_script/test_glue_script.py \
+	$(foreach task,trigger_glue_job store_kpis_in_dynamodb archive_streams_data,--ignore tests/dags/helpers/test_$(task).py)
 
-.PHONY: help run reprocess redrive replay forget up dashboard down doctor sql smoke test test-faults test-browser test-s3a \
-	test-airflow3 test-containers bench bench-quick lint fix lock clean
+.PHONY: help run reprocess redrive replay forget up dashboard down doctor sql smoke test test-fast test-faults test-browser \
+	test-s3a test-airflow3 test-containers bench bench-quick lint fix lock clean
 
 help: ## List the commands
 	@echo 'make COMMAND, where COMMAND is:'
@@ -105,6 +110,10 @@ test: $(INSTALLED) $(DASHBOARD_INSTALLED) ## Run the tests, without slow ones su
 	@echo 'Running the tests'
 	@.venv/bin/python -m pytest -m 'not slow' $(IN_PARALLEL)
 	@.venv-dashboard/bin/python -m pytest tests/dashboard
+
+test-fast: $(INSTALLED) ## Run most tests of the DAG, its helpers and the Glue script's functions, in a minute
+	@echo 'Running the fast tests'
+	@.venv/bin/python -m pytest $(FAST_TESTS)
 
 test-faults: $(INSTALLED) ## Run every scenario, and inject every failure at every AWS call; ends with a table [SEED=number]
 	@echo 'Running the fault tests; this takes 20 to 35 minutes'
@@ -183,7 +192,7 @@ $(AIRFLOW2_INSTALLED) $(AIRFLOW3_INSTALLED) $(DASHBOARD_INSTALLED):
 	@touch $@
 
 # A prerequisite of the commands that run Spark. They also work if Java cannot archive classes.
-run reprocess forget up test test-faults test-browser bench bench-quick: $(CLASSES_ARCHIVED)
+run reprocess forget up test test-fast test-faults test-browser bench bench-quick: $(CLASSES_ARCHIVED)
 $(CLASSES_ARCHIVED): $(INSTALLED)
 	@echo "Archiving Spark's classes, so Spark starts faster; this takes half a minute, once"
 	@$(ENVIRONMENT)/bin/python -m include.local_aws.class_archive || \

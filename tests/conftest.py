@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from local_aws_support import REPOSITORY, RUNNING_LOCAL_AWS, running_server
+from tests.quick_clients import read_files_once
 from tests.scenarios import Scenarios
 
 # Airflow reads its settings once, on import. It must find a home of the tests and nothing of the developer's.
@@ -77,6 +78,13 @@ class _ScenarioTable:
         terminalreporter.section("scenarios")
         for line in self._tried.table():
             terminalreporter.line(line)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files_of_the_sdk_are_read_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        read_files_once(patch)
+        yield
 
 
 @pytest.fixture

@@ -15,8 +15,11 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import pytest
+
 from include.commands.environment import DAG_ID, DAGS_DIR
 from tests.e2e.processes import OutputByLabel, become, single_process
+from tests.quick_clients import read_files_once, share_sessions_of_hooks
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class AirflowProcess:
 def start_airflow(environment: dict[str, str], log: Path) -> None:
     """Set this process up with its own Airflow, whose output goes to `log`."""
     become(environment, log)
+    read_files_once(pytest.MonkeyPatch())
+    share_sessions_of_hooks(pytest.MonkeyPatch())
     from airflow.utils import db
 
     db.initdb()

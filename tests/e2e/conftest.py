@@ -15,8 +15,16 @@ from tests.e2e.airflow_process import AirflowProcess
 from tests.e2e.deployment import Deployment, deploy
 from tests.e2e.pipeline_runner import PipelineRunner
 from tests.e2e.spark_process import SparkProcess
+from tests.quick_clients import share_sessions_of_hooks
 
 MakeRunner = Callable[..., PipelineRunner]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clients_are_made_quickly() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        share_sessions_of_hooks(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from glue_job_support import JobFolder
 
 from glue_script.glue_script import SPARK_CONF
 from include.local_aws.java import find_java_home
+from include.local_aws.spark_environment import class_archive_of
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -20,7 +21,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     from pyspark.sql import SparkSession
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAVA_HOME", find_java_home())
+        java_home = find_java_home()
+        patch.setenv("JAVA_HOME", java_home)
         patch.setenv("PYSPARK_PYTHON", sys.executable)
         builder = SparkSession.builder.master("local[2]").config(map=SPARK_CONF)
         session = builder.config(
@@ -29,8 +31,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
                 "spark.sql.codegen.wholeStage": "false",
                 "spark.driver.bindAddress": "127.0.0.1",
                 "spark.driver.host": "127.0.0.1",
-                # The optimizing compiler would take most of the time of tiny queries.
-                "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+                # The optimizing compiler would take most of the time of tiny queries. Java ignores an archive
+                # that does not exist.
+                "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseParallelGC "
+                f"-XX:SharedArchiveFile={class_archive_of(java_home)}",
                 "spark.local.dir": str(tmp_path_factory.mktemp("spark")),
                 "spark.sql.shuffle.partitions": "2",
                 "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),

@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 import yaml
-from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.httpsession import URLLib3Session
-from botocore.loaders import JSONFileLoader
 from pipeline_support import Pipeline, Topic, Wire
 
 from helpers.contract.settings import PipelineConfig
 from include.commands.environment import airflow_environment
 from local_aws_support import REPOSITORY, connect
+from tests.quick_clients import share_sessions_of_hooks
 
 OPTIONAL_SETTINGS = (
     "GLUE_WORKER_TYPE",
@@ -46,11 +45,8 @@ _TableLoader.add_multi_constructor("", lambda *_: None)  # type: ignore[no-untyp
 
 @pytest.fixture(scope="session", autouse=True)
 def _clients_are_made_quickly() -> Iterator[None]:
-    """Avoid work that each hook repeats: parsing JSON files, searching pytest's long stack for its caller."""
-    load = cache(JSONFileLoader().load_file)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JSONFileLoader, "load_file", lambda _, path: load(path))
-        patch.setattr(AwsBaseHook, "_get_caller", lambda _: "tests")
+        share_sessions_of_hooks(patch)
         yield
 
 

@@ -65,6 +65,7 @@ def test_help_names_every_command(project: Path) -> None:
         "sql",
         "smoke",
         "test",
+        "test-fast",
         "test-faults",
         "test-browser",
         "test-s3a",
@@ -191,7 +192,8 @@ def test_classes_are_archived_once_and_make_continues_if_java_cannot(project: Pa
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "reprocess", "forget", "up", "test", "test-faults", "test-browser", "bench"]
+    "command",
+    ["run", "reprocess", "forget", "up", "test", "test-fast", "test-faults", "test-browser", "bench"],
 )
 def test_commands_that_start_spark_archive_its_classes_before(project: Path, command: str) -> None:
     _install_python_that_shows_its_arguments(project)
