@@ -6,8 +6,8 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from include.commands.sdk_files import share_sdk_files
 from local_aws_support import REPOSITORY, RUNNING_LOCAL_AWS, running_server
-from tests.quick_clients import read_files_once
 from tests.scenarios import Scenarios
 
 # Airflow reads its settings once, on import. It must find a home of the tests and nothing of the developer's.
@@ -20,6 +20,8 @@ os.environ |= {
     "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
 }
+
+share_sdk_files()
 
 _TRIED = pytest.StashKey[Scenarios]()
 _PROPERTY = "scenarios"
@@ -78,13 +80,6 @@ class _ScenarioTable:
         terminalreporter.section("scenarios")
         for line in self._tried.table():
             terminalreporter.line(line)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _files_of_the_sdk_are_read_once() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        read_files_once(patch)
-        yield
 
 
 @pytest.fixture

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import os
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.loaders import JSONFileLoader
 
 if TYPE_CHECKING:
     import boto3
-
-
-def read_files_once(patch: pytest.MonkeyPatch) -> None:
-    """Let all sessions of this process share the SDK's JSON files; each session would parse them again."""
-    load = cache(JSONFileLoader().load_file)
-    patch.setattr(JSONFileLoader, "load_file", lambda _, path: load(path))
 
 
 def share_sessions_of_hooks(patch: pytest.MonkeyPatch) -> None:

@@ -114,8 +114,11 @@ def add_to_history(run: RunStore, summary: GlueSummary) -> None:
     """
 
     def copy(name: str, key: str) -> None:
-        source = {"Bucket": run.config.intermediate_bucket, "Key": output_prefix(run.run_key) + name}
-        copy_object(run.s3, source, (run.config.archive_bucket, key))
+        copy_object(
+            run.s3,
+            {"Bucket": run.config.intermediate_bucket, "Key": output_prefix(run.run_key) + name},
+            (run.config.archive_bucket, key),
+        )
 
     copies = history_copies(summary)
     with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:

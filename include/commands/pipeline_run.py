@@ -54,7 +54,9 @@ def run_pipeline(
 
     from include.commands.airflow_version import AIRFLOW
     from include.commands.progress import TaskProgress, label_of
+    from include.commands.sdk_files import share_sdk_files
 
+    share_sdk_files()
     _create_metadata_database()
     dag = _load_dag()
     if retry_delay is not None:

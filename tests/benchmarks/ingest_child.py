@@ -19,16 +19,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import gettempdir
 from threading import Barrier
 from typing import Any
 
-from botocore.loaders import JSONFileLoader
-
 from include.commands.environment import airflow_environment
+from include.commands.sdk_files import share_sdk_files
 from tests.benchmarks.folder_s3 import ENDPOINT_URL, FolderS3
 
 RUN_ID = "manual__2024-06-26T00:00:00+00:00"
@@ -143,8 +142,7 @@ def _become_task(folder: Path) -> None:
     from helpers.aws.clients import s3_client
 
     # Each client would load the SDK's service models again; a task's process creates only one client.
-    load = cache(JSONFileLoader().load_file)
-    JSONFileLoader.load_file = lambda _, path: load(path)  # type: ignore[method-assign]
+    share_sdk_files()
     s3_client()
     logging.disable(logging.INFO)
 

@@ -18,8 +18,9 @@ from unittest.mock import patch
 import pytest
 
 from include.commands.environment import DAG_ID, DAGS_DIR
+from include.commands.sdk_files import share_sdk_files
 from tests.e2e.processes import OutputByLabel, become, single_process
-from tests.quick_clients import read_files_once, share_sessions_of_hooks
+from tests.quick_clients import share_sessions_of_hooks
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class AirflowProcess:
 def start_airflow(environment: dict[str, str], log: Path) -> None:
     """Set this process up with its own Airflow, whose output goes to `log`."""
     become(environment, log)
-    read_files_once(pytest.MonkeyPatch())
+    share_sdk_files()
     share_sessions_of_hooks(pytest.MonkeyPatch())
     from airflow.utils import db
 
