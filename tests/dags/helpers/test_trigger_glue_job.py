@@ -1,6 +1,7 @@
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -158,9 +159,13 @@ def job(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 @pytest.fixture
 def task_log(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> TaskLog:
-    """Returns the tasks' log: Airflow 2 passes it to Python's logging, Airflow 3 prints it."""
+    """Returns the tasks' log: Airflow 2 passes it to Python's logging, Airflow 3 prints it.
+
+    Airflow 3 may add the logger and the place in the code to a message; they are left out.
+    """
     caplog.set_level(logging.INFO)
-    return lambda: caplog.text + capfd.readouterr().out
+    place = re.compile(r" +\[[\w.]+\] loc=\S+$", re.MULTILINE)
+    return lambda: caplog.text + place.sub("", capfd.readouterr().out)
 
 
 def operator(run_id: str = RUN_ID) -> GlueKpiJobOperator:
