@@ -13,23 +13,31 @@ import boto3
 import yaml
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from moto.cloudformation.utils import yaml_tag_constructor
-from moto.core.models import DEFAULT_ACCOUNT_ID
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
 
 STACK_NAME = "music-streaming-pipeline"
 REGION = "us-east-1"
+# moto's; importing it from moto would take a second.
+ACCOUNT = "123456789012"
 
 _TEMPLATE = Path(__file__).parent.parent / "stack.yaml"
 
 
-class _TemplateLoader(yaml.SafeLoader):
+class _TemplateLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Reads YAML with CloudFormation's short tags, such as ``!Ref``."""
 
 
-_TemplateLoader.add_multi_constructor("", yaml_tag_constructor)  # type: ignore[no-untyped-call]
+def _expand_short_tag(loader: Any, tag: str, node: yaml.Node) -> dict[str, Any]:
+    name = tag if tag == "Ref" else f"Fn::{tag}"
+    if not isinstance(node, yaml.ScalarNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    value = loader.construct_scalar(node)
+    return {name: value.split(".") if tag == "GetAtt" else value}
+
+
+_TemplateLoader.add_multi_constructor("!", _expand_short_tag)
 
 
 def read_template() -> dict[str, Any]:
@@ -127,7 +135,7 @@ def _resolved(part: Any, parameters: Mapping[str, str], conditions: Mapping[str,
         case {"Fn::Equals": [one, other]}:
             return _resolved(one, parameters, conditions) == other
         case {"Fn::GetAtt": ["StreamsQueue", "Arn"]}:
-            return f"arn:aws:sqs:{REGION}:{DEFAULT_ACCOUNT_ID}:{parameters['StreamsQueueParameter']}"
+            return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{parameters['StreamsQueueParameter']}"
     return {name: _resolved(value, parameters, conditions) for name, value in part.items()}
 
 
