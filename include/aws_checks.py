@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import boto3
@@ -196,14 +197,20 @@ class Doctor:
                 "deploy include/stack.yaml with the queue's name as StreamsQueueParameter, or leave "
                 "STREAMS_QUEUE_URL out",
             )
-        elif not runs_start_by_event():
-            yield Finding(
-                "warning",
-                f"queue {url}: Airflow 2 does not read it; runs start at the times of PIPELINE_SCHEDULE only",
-                "switch to Airflow 3 (docs/airflow3.md), or leave STREAMS_QUEUE_URL out",
-            )
         else:
             yield fine(f"queue {url}, to which S3 announces the files of {bucket}")
+        if not runs_start_by_event():
+            yield Finding(
+                "warning",
+                f"queue {url}: nothing reads it, so files do not start runs",
+                "use Airflow 3 (docs/airflow3.md) and a schedule with times such as @daily, or leave "
+                "STREAMS_QUEUE_URL out",
+            )
+        elif not find_spec("aiobotocore"):
+            yield wrong(
+                f"queue {url}: the triggerer cannot read it without the package aiobotocore",
+                "install the amazon provider with its extra: apache-airflow-providers-amazon[aiobotocore]",
+            )
 
     def _check_rights(self) -> Findings:
         config, source, archive = self._config, self._config.source_bucket, self._config.archive_bucket

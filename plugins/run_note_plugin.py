@@ -20,7 +20,7 @@ XCOM_KEY = "run_note"
 # A note that begins otherwise is a person's. The first sentence follows in the same line, because the page of
 # a run in Airflow 3 shows only one line of the note.
 HEADING = "**Run report**"
-NOTHING_TO_DO = "Nothing to do: no stream file came in time. The next run takes what comes."
+NOTHING_TO_DO = "Nothing to do: there is no new stream file. The next run takes what comes."
 NOT_ARCHIVED = ". Nothing is archived before the KPIs are stored."
 
 

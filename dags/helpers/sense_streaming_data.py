@@ -18,7 +18,7 @@ from helpers.contract.settings import PipelineConfig
 from helpers.errors import ConfigurationError, RetryableError
 from helpers.notices.record_ending import record_ending
 from helpers.notices.sentences import ignored_sentence
-from helpers.run.schedule import is_started_by_event, runs_start_by_event
+from helpers.run.schedule import runs_start_by_event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ class StreamingDataSensor(S3KeySensor):
 
         Raises:
             ConfigurationError: a setting, a bucket or the table is missing; the message names it.
-            AirflowSkipException: no stream file came in time; the message names the files that came instead.
+            AirflowSkipException: there is no new stream file; the message names the files that came instead.
         """
         from helpers.aws.clients import s3_client
         from helpers.aws.s3_objects import list_modified, read_json
@@ -82,8 +82,8 @@ class StreamingDataSensor(S3KeySensor):
         except AirflowSkipException as skip:
             keys = list_modified(s3, config.source_bucket, STREAMS_PREFIX)
             ignored = [key for key in keys if not is_csv(key)]
-            # An announcement is of a new file. If it is gone, an earlier run took it.
-            if len(ignored) < len(keys) and not is_started_by_event(context):
+            # Without the wait, files that an earlier run left would be tried with every message.
+            if arrivals(keys, left if runs_start_by_event() else {}):
                 self.log.info("The wait is over; the run takes the files that are there")
                 return None
             streams = f"s3://{config.source_bucket}/{STREAMS_PREFIX}"
@@ -151,7 +151,9 @@ def check_resources(config: PipelineConfig) -> None:
         dynamodb.describe_table(TableName=config.kpi_table)
     except ClientError as error:
         raise _unusable(f"The table {config.kpi_table!r}", "KPI_TABLE_NAME", error) from error
-    if queue := config.streams_queue_url:
+    if runs_start_by_event():
+        # Airflow itself writes only to the triggerer's log that it cannot read the queue.
+        queue = config.streams_queue_url
         try:
             sqs_client().get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
         except ClientError as error:

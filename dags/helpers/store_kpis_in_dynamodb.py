@@ -122,7 +122,7 @@ def add_to_history(run: RunStore, summary: GlueSummary) -> None:
 
     copies = history_copies(summary)
     with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
-        # The list raises the first error of a copy, after all copies have ended.
+        # The list raises the first error of a copy.
         list(pool.map(copy, copies.keys(), copies.values()))
     problem = history_problem(run, summary, added=True)
     if problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 
@@ -48,6 +49,8 @@ _OF_MAKE = frozenset(
     }
 )
 
+# As in the DAG: files start runs beside schedules with times only.
+_TIMELESS = ("@once", "@continuous")
 _PRESETS = ("@once", "@continuous", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 _NAMES = dict.fromkeys(
     (
@@ -85,8 +88,7 @@ _ONE_RUN = _NO_EVENTS | {
 _REFUSED_BY = {
     "run": _ONE_RUN,
     "reprocess": _ONE_RUN,
-    "up": {"DATA": "first make run DATA=folder, then make up without it"}
-    | ({} if AIRFLOW.number == 3 else _NO_EVENTS),
+    "up": {"DATA": "first make run DATA=folder, then make up without it"},
 }
 
 
@@ -97,11 +99,20 @@ def refuse_what_has_no_effect(command: str, environment: Mapping[str, str]) -> N
         UserError: the command cannot use one of them; the message names each with reason and remedy.
     """
     reasons = _NAMES | _ACCESS | _DASHBOARD | _QUEUE | _REFUSED_BY.get(command, {})
+    if AIRFLOW.number == 2:
+        reasons |= _NO_EVENTS
     known = OF_THE_SCHEDULER | OF_LOCAL_AWS | _OF_MAKE | reasons.keys()
     for name in set(given(environment)) - known:
         # Other names may be meant for Java or Python.
         if alike := get_close_matches(name, known, n=1, cutoff=0.7):
             reasons[name] = f"no setting has this name; {alike[0]} is like it"
+    if "STREAMS_QUEUE" in given(environment) and "STREAMS_QUEUE" not in reasons:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", environment["STREAMS_QUEUE"]):
+            reasons["STREAMS_QUEUE"] = (
+                "the name of a queue has 1 to 80 letters, digits, hyphens or underscores"
+            )
+        elif environment.get("PIPELINE_SCHEDULE") in _TIMELESS:
+            reasons["STREAMS_QUEUE"] = "beside it, PIPELINE_SCHEDULE needs times, such as @daily"
     if refused := [name for name in given(environment) if name in reasons]:
         sentences = "\n".join(f"{name}: {reasons[name]}." for name in refused)
         raise UserError(f"make {command} does not accept these settings. Nothing was done.\n{sentences}")

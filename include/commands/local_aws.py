@@ -125,7 +125,7 @@ class LocalAws:
         return is_new
 
     def deploy(self) -> None:
-        """Create or update the pipeline's buckets, table, role and topic.
+        """Create or update the pipeline's buckets, table, role and topic, and the queue that was asked for.
 
         Raises:
             UserError: a change by hand that another deployment does not fix.

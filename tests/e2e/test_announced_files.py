@@ -19,12 +19,12 @@ pytestmark = [
     pytest.mark.skipif(IS_AIRFLOW_2, reason="Airflow 2 starts no runs by event; make test-airflow3"),
 ]
 
-# The run's id is in it, so that an earlier run is not taken for a later one.
-ENDED = (
-    "SELECT dag_run.run_id, run_type, dag_run.state, task_instance.state FROM dag_run JOIN task_instance "
-    "ON dag_run.run_id = task_instance.run_id WHERE task_id = 'sense_streaming_data' "
-    "AND dag_run.state IN ('success', 'failed') ORDER BY dag_run.id"
+SENSED = (
+    "SELECT task_instance.state FROM dag_run JOIN task_instance ON dag_run.run_id = task_instance.run_id "
+    "WHERE task_id = 'sense_streaming_data' AND run_type = ? AND dag_run.state IN ('success', 'failed') "
+    "ORDER BY dag_run.id"
 )
+BY_EVENT = "asset_triggered"
 
 
 @pytest.fixture
@@ -53,12 +53,12 @@ def announce(deployment: Deployment, *queue_arns: str) -> None:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[Deployment], AirflowServices]]:
-    """Starts Airflow's services for a deployment."""
+def start(tmp_path: Path) -> Iterator[Callable[[Deployment, str], AirflowServices]]:
+    """Starts Airflow's services for a deployment, with a schedule."""
     started: list[AirflowServices] = []
 
-    def make(deployment: Deployment) -> AirflowServices:
-        environment = deployment.environment | {"PIPELINE_SCHEDULE": "@daily"}
+    def make(deployment: Deployment, schedule: str) -> AirflowServices:
+        environment = deployment.environment | {"PIPELINE_SCHEDULE": schedule}
         del environment["SENSOR_TIMEOUT_MINUTES"]
         started.append(AirflowServices(environment, tmp_path, DAGS_DIR, PLUGINS_DIR))
         return started[0]
@@ -68,31 +68,43 @@ def start(tmp_path: Path) -> Iterator[Callable[[Deployment], AirflowServices]]:
         services.close()
 
 
-def wait_for_runs(services: AirflowServices, count: int) -> list[tuple[str, str, str]]:
-    """Wait until this number of runs has ended; return type, state and the first task's state of each."""
-    services.wait_until(lambda: len(services.rows(ENDED)) >= count, f"the end of {count} runs")
-    return [(run_type, state, sensor) for _, run_type, state, sensor in services.rows(ENDED)]
+def wait_for_runs(services: AirflowServices, run_type: str, count: int) -> list[str]:
+    """Wait until this number of runs of the type has ended; return the state of each one's first task."""
+    services.wait_until(lambda: len(services.rows(SENSED, run_type)) >= count, f"{count} runs {run_type}")
+    return [state for (state,) in services.rows(SENSED, run_type)]
 
 
-def test_file_starts_a_run_and_repeated_and_lost_messages_change_nothing(
-    deployment: Deployment, queue: dict[str, Any], start: Callable[[Deployment], AirflowServices]
+def test_files_start_runs_and_a_repeated_message_changes_nothing(
+    deployment: Deployment, queue: dict[str, Any], start: Callable[[Deployment, str], AirflowServices]
 ) -> None:
     deployment.upload_all(data.catalogs())
-    services = start(deployment)
-    # The scheduled run of the day and that of S3's test message, in either order.
-    nothing_to_do = wait_for_runs(services, 2)
-    assert {sensor for _, _, sensor in nothing_to_do} == {"skipped"}
+    services = start(deployment, "@yearly")
+    wait_for_runs(services, "scheduled", 1)
+    # S3 sends a test message to a new queue.
+    assert wait_for_runs(services, BY_EVENT, 1) == ["skipped"]
 
     deployment.upload("streams/a.csv", data.stream_file(data.listens(1, 50)))
-    assert wait_for_runs(services, 3)[2:] == [("asset_triggered", "success", "success")]
+    services.wait_for_task("list_stream_files", "success")
+    # They come during a run, and together they start one more.
+    for seed in (2, 3, 4):
+        deployment.upload(f"streams/{seed}.csv", data.stream_file(data.listens(seed, 50)))
+    assert wait_for_runs(services, BY_EVENT, 3) == ["skipped", "success", "success"]
     assert_consistent(deployment.resources, deployment.delivered)
 
     connect("sqs", deployment.endpoint_url).send_message(**queue, MessageBody="again")
-    assert wait_for_runs(services, 4)[3:] == [("asset_triggered", "success", "skipped")]
+    assert wait_for_runs(services, BY_EVENT, 4) == ["skipped", "success", "success", "skipped"]
     assert_consistent(deployment.resources, deployment.delivered)
 
+
+def test_file_whose_message_is_lost_waits_for_the_next_time_of_the_schedule(
+    deployment: Deployment, queue: dict[str, Any], start: Callable[[Deployment, str], AirflowServices]
+) -> None:
+    deployment.upload_all(data.catalogs())
     announce(deployment)
-    deployment.upload("streams/b.csv", data.stream_file(data.listens(2, 50)))
-    assert services.wait_for_run(services.trigger()) == "success"
-    assert wait_for_runs(services, 5)[4:] == [("manual", "success", "success")]
+    services = start(deployment, "* * * * *")
+    assert wait_for_runs(services, "scheduled", 1)[0] == "skipped"
+
+    deployment.upload("streams/a.csv", data.stream_file(data.listens(1, 50)))
+
+    services.wait_until(lambda: ("success",) in services.rows(SENSED, "scheduled"), "the end of its run")
     assert_consistent(deployment.resources, deployment.delivered)

@@ -132,7 +132,7 @@ def test_run_that_the_api_triggers_finds_nothing_more_and_says_so(ran: Ran) -> N
     run_id = ran.services.trigger()
 
     assert ran.services.wait_for_run(run_id) == "success"
-    assert "Nothing to do: no stream file came in time." in ran.services.note(run_id)
+    assert "Nothing to do: there is no new stream file." in ran.services.note(run_id)
 
 
 def test_link_to_the_report_is_there(ran: Ran) -> None:

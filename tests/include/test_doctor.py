@@ -320,7 +320,7 @@ def allowing(*actions: str) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
-def test_queue_that_airflow_2_does_not_read_is_a_warning(
+def test_queue_that_nothing_reads_on_airflow_2_is_a_warning(
     full_stack: DeployedStack, settings: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     queue = full_stack.environment["STREAMS_QUEUE_URL"]
@@ -328,8 +328,27 @@ def test_queue_that_airflow_2_does_not_read_is_a_warning(
     assert examine(settings | {"STREAMS_QUEUE_URL": queue}) == 0
 
     output = capsys.readouterr().out
-    assert f"warning      queue {queue}: Airflow 2 does not read it" in output
+    assert f"warning      queue {queue}: nothing reads it, so files do not start runs" in output
     assert "wrong" not in output
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_queue_that_files_start_runs_by_needs_a_package(
+    full_stack: DeployedStack,
+    settings: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    is_installed: bool,
+) -> None:
+    queue = full_stack.environment["STREAMS_QUEUE_URL"]
+    monkeypatch.setattr("helpers.run.schedule.runs_start_by_event", lambda: True)
+    monkeypatch.setattr("include.aws_checks.find_spec", lambda _: object() if is_installed else None)
+
+    assert examine(settings | {"STREAMS_QUEUE_URL": queue}) == (not is_installed)
+
+    output = capsys.readouterr().out
+    assert f"queue {queue}, to which S3 announces the files of music-streaming-source" in output
+    assert ("install the amazon provider with its extra" in output) == (not is_installed)
 
 
 def test_right_that_the_role_of_the_connection_lacks_is_found(

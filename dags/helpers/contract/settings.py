@@ -11,7 +11,7 @@ from typing import Any
 AWS_CONN_ID = "aws_default"
 # The schedule under which each run is followed by the next immediately.
 CONTINUOUS = "@continuous"
-# Schedules without times at which a run is due.
+# Schedules that do not repeat at set times.
 TIMELESS = frozenset({CONTINUOUS, "@once"})
 # Least SENSOR_TIMEOUT_MINUTES under `@continuous`.
 MIN_CONTINUOUS_WAIT = 60
@@ -159,17 +159,11 @@ def folder_address(variable: str, prefix: str) -> str:
 
 
 def _streams_queue_url() -> str:
-    url, schedule = streams_queue_url(), pipeline_schedule()
+    url = streams_queue_url()
     if url and not re.fullmatch(r"https?://[^\s/]+/[0-9]{12}/[A-Za-z0-9_-]{1,80}", url):
         raise ValueError(
             f"The environment variable STREAMS_QUEUE_URL is {url!r}; it must be the address of an SQS queue, "
             "such as https://sqs.us-east-1.amazonaws.com/123456789012/music-streaming-files, or empty."
-        )
-    if url and schedule in TIMELESS:
-        raise ValueError(
-            f"STREAMS_QUEUE_URL is set and PIPELINE_SCHEDULE is {schedule}: files whose announcement is lost "
-            "need times at which a run looks for them. Set PIPELINE_SCHEDULE to such times, for example "
-            "@daily, or leave STREAMS_QUEUE_URL out."
         )
     return url
 

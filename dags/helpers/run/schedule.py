@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.common.compat.sdk import Asset
 
@@ -14,15 +14,8 @@ from helpers.contract.settings import (
     streams_queue_url,
 )
 
-if TYPE_CHECKING:
-    from airflow.utils.context import Context
-
 try:
-    from airflow.sdk import (  # type: ignore[import-not-found]
-        AssetOrTimeSchedule,
-        AssetWatcher,
-        CronTriggerTimetable,
-    )
+    from airflow.sdk import AssetWatcher  # type: ignore[import-not-found]
 except ImportError:  # Airflow 2, which starts no runs by outside events
     AssetWatcher = None
 
@@ -37,16 +30,17 @@ def runs_start_by_event() -> bool:
     return bool(AssetWatcher and streams_queue_url() and pipeline_schedule() not in TIMELESS)
 
 
-def is_started_by_event(context: Context) -> bool:
-    """Return whether an announcement started this run."""
-    return bool(context["dag_run"].run_type == "asset_triggered")
-
-
 def dag_schedule() -> Any:
     """Return the schedule of the DAG, in the form that Airflow's `dag` takes."""
     if not runs_start_by_event():
         return pipeline_schedule()
     from airflow.providers.amazon.aws.triggers.sqs import SqsSensorTrigger
+
+    try:
+        from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
+    except ImportError:  # Airflow 3.0 and 3.1
+        from airflow.timetables.assets import AssetOrTimeSchedule  # type: ignore[import-not-found]
+        from airflow.timetables.trigger import CronTriggerTimetable
 
     trigger = SqsSensorTrigger(
         sqs_queue=streams_queue_url(),

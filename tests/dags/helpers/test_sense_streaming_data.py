@@ -19,6 +19,7 @@ from helpers.list_stream_files import list_stream_files
 from helpers.move_files_to_intermediate_bucket import move_files_to_intermediate_bucket
 from helpers.sense_streaming_data import StreamingDataSensor, may_begin
 from helpers.validate_csv_files import validate_csv_files
+from local_aws_support import connect
 
 BY_EVENT = "asset_triggered"
 DENIED = '{"__type": "AccessDeniedException", "message": "no"}'
@@ -217,21 +218,19 @@ class TestFilesThatARunLeft:
     def test_they_are_tried_again_by_a_run_that_somebody_triggers(self, sense: Any) -> None:
         sense(run_type="manual")
 
-    def test_announcement_of_a_file_that_is_gone_does_not_try_them_again(
-        self, sense: Any, announced: None
+    @pytest.mark.parametrize("run_type", [BY_EVENT, "scheduled"])
+    def test_they_alone_begin_no_run_where_files_start_runs(
+        self, sense: Any, announced: None, run_type: str
     ) -> None:
         with pytest.raises(AirflowSkipException, match="No new CSV file"):
-            sense(run_type=BY_EVENT)
-
-    def test_they_are_tried_again_at_the_next_time_of_a_schedule_beside_a_queue(
-        self, sense: Any, announced: None
-    ) -> None:
-        sense(run_type="scheduled")
+            sense(run_type=run_type)
 
 
 @pytest.fixture
-def announced(monkeypatch: pytest.MonkeyPatch) -> None:
+def announced(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files start runs, as on Airflow 3 with a queue."""
+    queue = connect("sqs", pipeline.endpoint_url).create_queue(QueueName="files")
+    monkeypatch.setenv("STREAMS_QUEUE_URL", queue["QueueUrl"])
     monkeypatch.setattr("helpers.sense_streaming_data.runs_start_by_event", lambda: True)
 
 
@@ -261,6 +260,7 @@ class TestFilesThatStartRuns:
 
         with pytest.raises(AirflowRescheduleException):
             sense(run_type=BY_EVENT)
+        sense(run_type=BY_EVENT, waited=10_000)
 
 
 class TestListedRun:
@@ -399,7 +399,7 @@ class TestConfiguration:
             sense()
 
     def test_missing_queue_is_named_with_its_variable(
-        self, sense: Any, monkeypatch: pytest.MonkeyPatch
+        self, sense: Any, announced: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         queue = "https://sqs.us-east-1.amazonaws.com/123456789012/no-such-queue"
         monkeypatch.setenv("STREAMS_QUEUE_URL", queue)

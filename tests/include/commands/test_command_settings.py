@@ -10,6 +10,7 @@ from rich.console import Console
 
 from include.commands import command_settings, scheduler
 from include.commands.__main__ import main
+from include.commands.airflow_version import VERSIONS
 from include.commands.environment import airflow_environment
 from include.commands.errors import UserError
 from include.commands.local_aws import LocalAws
@@ -72,6 +73,35 @@ def test_mistyped_setting_is_refused_with_the_name_that_it_resembles() -> None:
         "KPI_TABLE: no setting has this name; KPI_TABLE_NAME is like it.",
         "MAX_REJECTED_FRACTIONS: no setting has this name; MAX_REJECTED_FRACTION is like it.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("version", "command", "name", "schedule", "reason"),
+    [
+        (3, "run", "files", "", "files start runs under make up AIRFLOW=3 only"),
+        (2, "up", "files", "", "files start runs under make up AIRFLOW=3 only"),
+        (3, "up", "my files", "", "the name of a queue has 1 to 80 letters"),
+        (3, "up", "files.fifo", "", "the name of a queue has 1 to 80 letters"),
+        (3, "up", "files", "@continuous", "PIPELINE_SCHEDULE needs times"),
+    ],
+)
+def test_queue_that_could_start_no_runs_is_refused(
+    monkeypatch: pytest.MonkeyPatch, version: int, command: str, name: str, schedule: str, reason: str
+) -> None:
+    monkeypatch.setattr(command_settings, "AIRFLOW", VERSIONS[version])
+    given = {"STREAMS_QUEUE": name, "PIPELINE_SCHEDULE": schedule}
+
+    with pytest.raises(UserError, match=f"STREAMS_QUEUE: .*{reason}"):
+        command_settings.refuse_what_has_no_effect(
+            command, given | {command_settings.GIVEN_SETTINGS: "STREAMS_QUEUE"}
+        )
+
+
+def test_queue_is_accepted_where_files_start_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_settings, "AIRFLOW", VERSIONS[3])
+    given = {"STREAMS_QUEUE": "music-files_2", command_settings.GIVEN_SETTINGS: "STREAMS_QUEUE"}
+
+    command_settings.refuse_what_has_no_effect("up", given)
 
 
 def test_all_refused_settings_are_named_at_once() -> None:

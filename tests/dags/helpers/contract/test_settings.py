@@ -235,17 +235,9 @@ def test_what_is_not_the_address_of_a_queue_is_named(monkeypatch: pytest.MonkeyP
     assert repr(value) in str(error.value)
 
 
-@pytest.mark.parametrize("schedule", ["@continuous", "@once"])
-def test_queue_needs_times_at_which_a_run_looks_for_unannounced_files(
-    monkeypatch: pytest.MonkeyPatch, schedule: str
-) -> None:
+def test_address_of_a_queue_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAMS_QUEUE_URL", QUEUE)
-    monkeypatch.setenv("PIPELINE_SCHEDULE", schedule)
 
-    with pytest.raises(ConfigurationError, match=rf"PIPELINE_SCHEDULE is {schedule}: .* example @daily, or"):
-        PipelineConfig.from_env()
-
-    monkeypatch.setenv("PIPELINE_SCHEDULE", "@daily")
     assert PipelineConfig.from_env().streams_queue_url == QUEUE
 
 

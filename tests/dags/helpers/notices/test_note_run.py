@@ -212,7 +212,7 @@ def test_note_of_a_red_run_with_a_report_has_both(pipeline: Pipeline, run: Run) 
 
 def test_note_of_a_skipped_run_says_that_there_was_nothing_to_do(run: Run) -> None:
     assert run.end() == (
-        f"{HEADING}: Nothing to do: no stream file came in time. The next run takes what comes."
+        f"{HEADING}: Nothing to do: there is no new stream file. The next run takes what comes."
     )
 
 

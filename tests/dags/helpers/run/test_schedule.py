@@ -45,10 +45,11 @@ def test_airflow_3_starts_runs_by_time_and_by_messages_of_the_queue(
 
 
 @pytest.mark.parametrize("schedule", ["@continuous", "@once"])
-def test_queue_beside_a_schedule_without_times_leaves_the_dag_readable(
+def test_queue_is_not_read_beside_a_schedule_without_times(
     queue: str, monkeypatch: pytest.MonkeyPatch, schedule: str
 ) -> None:
-    """The first task then refuses the two settings."""
+    """Nothing would look for files whose messages were lost."""
     monkeypatch.setenv("PIPELINE_SCHEDULE", schedule)
 
     assert dag_schedule() == schedule
+    assert not runs_start_by_event()
