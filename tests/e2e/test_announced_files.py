@@ -101,6 +101,8 @@ def test_file_whose_message_is_lost_waits_for_the_next_time_of_the_schedule(
 ) -> None:
     deployment.upload_all(data.catalogs())
     announce(deployment)
+    # S3's test message would start a run too.
+    connect("sqs", deployment.endpoint_url).purge_queue(**queue)
     services = start(deployment, "* * * * *")
     assert wait_for_runs(services, "scheduled", 1)[0] == "skipped"
 
