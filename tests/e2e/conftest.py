@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from include.commands.environment import DAGS_DIR, PLUGINS_DIR
 from include.local_aws.provision import provision
 from local_aws_support import running_server
 from tests.e2e.airflow_process import AirflowProcess
+from tests.e2e.airflow_services import AirflowServices
 from tests.e2e.deployment import Deployment, deploy
 from tests.e2e.pipeline_runner import PipelineRunner
 from tests.e2e.spark_process import SparkProcess
 from tests.quick_clients import share_sessions_of_hooks
 
 MakeRunner = Callable[..., PipelineRunner]
+StartServices = Callable[[Deployment, str], AirflowServices]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,6 +58,22 @@ def make_deployment(stack: Deployment) -> Callable[..., Deployment]:
 def deployment(make_deployment: Callable[..., Deployment]) -> Deployment:
     """A pipeline for one test, to which nothing was delivered."""
     return make_deployment()
+
+
+@pytest.fixture
+def start_services(tmp_path: Path) -> Iterator[StartServices]:
+    """Starts Airflow's real services for a deployment, with a schedule and the default wait for files."""
+    started: list[AirflowServices] = []
+
+    def start(deployment: Deployment, schedule: str) -> AirflowServices:
+        environment = deployment.environment | {"PIPELINE_SCHEDULE": schedule}
+        del environment["SENSOR_TIMEOUT_MINUTES"]
+        started.append(AirflowServices(environment, tmp_path, DAGS_DIR, PLUGINS_DIR))
+        return started[0]
+
+    yield start
+    for services in started:
+        services.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from include.commands.environment import DAGS_DIR, PLUGINS_DIR
 from tests.e2e import data
 from tests.e2e.airflow_services import IS_AIRFLOW_2, AirflowServices
+from tests.e2e.conftest import StartServices
 from tests.e2e.deployment import Deployment, connect
 from tests.e2e.oracle import assert_consistent
 
@@ -52,22 +50,6 @@ def announce(deployment: Deployment, *queue_arns: str) -> None:
     )
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[Deployment, str], AirflowServices]]:
-    """Starts Airflow's services for a deployment, with a schedule."""
-    started: list[AirflowServices] = []
-
-    def make(deployment: Deployment, schedule: str) -> AirflowServices:
-        environment = deployment.environment | {"PIPELINE_SCHEDULE": schedule}
-        del environment["SENSOR_TIMEOUT_MINUTES"]
-        started.append(AirflowServices(environment, tmp_path, DAGS_DIR, PLUGINS_DIR))
-        return started[0]
-
-    yield make
-    for services in started:
-        services.close()
-
-
 def wait_for_runs(services: AirflowServices, run_type: str, count: int) -> list[str]:
     """Wait until this number of runs of the type has ended; return the state of each one's first task."""
     services.wait_until(lambda: len(services.rows(SENSED, run_type)) >= count, f"{count} runs {run_type}")
@@ -75,10 +57,12 @@ def wait_for_runs(services: AirflowServices, run_type: str, count: int) -> list[
 
 
 def test_files_start_runs_and_a_repeated_message_changes_nothing(
-    deployment: Deployment, queue: dict[str, Any], start: Callable[[Deployment, str], AirflowServices]
+    deployment: Deployment,
+    queue: dict[str, Any],
+    start_services: StartServices,
 ) -> None:
     deployment.upload_all(data.catalogs())
-    services = start(deployment, "@yearly")
+    services = start_services(deployment, "@yearly")
     wait_for_runs(services, "scheduled", 1)
     # S3 sends a test message to a new queue.
     assert wait_for_runs(services, BY_EVENT, 1) == ["skipped"]
@@ -97,13 +81,15 @@ def test_files_start_runs_and_a_repeated_message_changes_nothing(
 
 
 def test_file_whose_message_is_lost_waits_for_the_next_time_of_the_schedule(
-    deployment: Deployment, queue: dict[str, Any], start: Callable[[Deployment, str], AirflowServices]
+    deployment: Deployment,
+    queue: dict[str, Any],
+    start_services: StartServices,
 ) -> None:
     deployment.upload_all(data.catalogs())
     announce(deployment)
     # S3's test message would start a run too.
     connect("sqs", deployment.endpoint_url).purge_queue(**queue)
-    services = start(deployment, "* * * * *")
+    services = start_services(deployment, "* * * * *")
     assert wait_for_runs(services, "scheduled", 1)[0] == "skipped"
 
     deployment.upload("streams/a.csv", data.stream_file(data.listens(1, 50)))

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
 import pytest
 
-from include.commands.environment import DAGS_DIR, PLUGINS_DIR
 from tests.e2e import data
-from tests.e2e.airflow_services import AirflowServices
+from tests.e2e.conftest import StartServices
 from tests.e2e.deployment import Deployment
 from tests.e2e.oracle import assert_consistent
 
@@ -23,27 +19,11 @@ SENSORS = (
 )
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[Deployment], AirflowServices]]:
-    """Starts Airflow's services for a deployment."""
-    started: list[AirflowServices] = []
-
-    def make(deployment: Deployment) -> AirflowServices:
-        environment = deployment.environment | {"PIPELINE_SCHEDULE": "@continuous"}
-        del environment["SENSOR_TIMEOUT_MINUTES"]
-        started.append(AirflowServices(environment, tmp_path, DAGS_DIR, PLUGINS_DIR))
-        return started[0]
-
-    yield make
-    for services in started:
-        services.close()
-
-
 def test_run_follows_a_run_and_waits_for_the_next_file(
-    deployment: Deployment, start: Callable[[Deployment], AirflowServices]
+    deployment: Deployment, start_services: StartServices
 ) -> None:
     deployment.upload_all({**data.catalogs(), "streams/a.csv": data.stream_file(data.listens(1, 50))})
-    services = start(deployment)
+    services = start_services(deployment, "@continuous")
     # Separate waits, each with its own time limit.
     services.wait_until(lambda: services.rows(RUNS)[:1] == [("success",)], "the end of the first run")
     waits = [("success",), ("up_for_reschedule",)]
@@ -59,11 +39,9 @@ def test_run_follows_a_run_and_waits_for_the_next_file(
     assert_consistent(deployment.resources, deployment.delivered)
 
 
-def test_runs_that_fail_stop_by_themselves(
-    deployment: Deployment, start: Callable[[Deployment], AirflowServices]
-) -> None:
+def test_runs_that_fail_stop_by_themselves(deployment: Deployment, start_services: StartServices) -> None:
     deployment.names["KPI_TABLE_NAME"] = "no_such_table"
-    services = start(deployment)
+    services = start_services(deployment, "@continuous")
 
     services.wait_until(lambda: services.rows("SELECT 1 FROM dag WHERE is_paused"), "the pause of the DAG")
 
