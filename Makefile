@@ -55,7 +55,7 @@ SEED ?= 1
 IN_PARALLEL = -n logical --maxprocesses 4 --dist worksteal
 # A file stays in one process, so only one starts Spark. The tests of the three tasks with the most calls of AWS take
 # as long as all others.
-FAST_TESTS = -m 'not slow' -n logical --maxprocesses 4 --dist loadfile tests/dags/helpers tests/plugins \
+FAST_TESTS = -m 'not slow' $(IN_PARALLEL) --dist loadfile tests/dags/helpers tests/plugins \
 	tests/dags/test_dag_example.py tests/glue_script/test_glue_script.py \
 	$(foreach task,trigger_glue_job store_kpis_in_dynamodb archive_streams_data,--ignore tests/dags/helpers/test_$(task).py)
 

@@ -72,9 +72,8 @@ class StreamingDataSensor(S3KeySensor):
         self.check_fn = partial(
             may_begin, quiet=timedelta(minutes=0 if triggered else config.quiet_minutes), left=left
         )
-        if runs_start_by_event() and not arrivals(
-            list_modified(s3, config.source_bucket, STREAMS_PREFIX), left
-        ):
+        by_event = runs_start_by_event()
+        if by_event and not arrivals(list_modified(s3, config.source_bucket, STREAMS_PREFIX), left):
             self.timeout = 0
         try:
             # Not `super().execute`: Airflow 2 takes it for a call outside of a task and warns at each look.
@@ -83,14 +82,14 @@ class StreamingDataSensor(S3KeySensor):
             keys = list_modified(s3, config.source_bucket, STREAMS_PREFIX)
             ignored = [key for key in keys if not is_csv(key)]
             # Without the wait, files that an earlier run left would be tried with every message.
-            if arrivals(keys, left if runs_start_by_event() else {}):
+            if arrivals(keys, left if by_event else {}):
                 self.log.info("The wait is over; the run takes the files that are there")
                 return None
             streams = f"s3://{config.source_bucket}/{STREAMS_PREFIX}"
             reason = (
                 f"No new CSV file is under {streams}, and the next one starts a run (STREAMS_QUEUE_URL): "
                 "nothing to do."
-                if runs_start_by_event()
+                if by_event
                 else f"No CSV file came under {streams} within {config.sensor_timeout_minutes:g} minutes "
                 "(SENSOR_TIMEOUT_MINUTES): nothing to do."
             )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 
+from helpers.contract.settings import TIMELESS
 from include.commands.airflow_version import AIRFLOW
 from include.commands.errors import UserError
 
@@ -49,8 +50,6 @@ _OF_MAKE = frozenset(
     }
 )
 
-# As in the DAG: files start runs beside schedules with times only.
-_TIMELESS = ("@once", "@continuous")
 _PRESETS = ("@once", "@continuous", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 _NAMES = dict.fromkeys(
     (
@@ -111,7 +110,7 @@ def refuse_what_has_no_effect(command: str, environment: Mapping[str, str]) -> N
             reasons["STREAMS_QUEUE"] = (
                 "the name of a queue has 1 to 80 letters, digits, hyphens or underscores"
             )
-        elif environment.get("PIPELINE_SCHEDULE") in _TIMELESS:
+        elif environment.get("PIPELINE_SCHEDULE") in TIMELESS:
             reasons["STREAMS_QUEUE"] = "beside it, PIPELINE_SCHEDULE needs times, such as @daily"
     if refused := [name for name in given(environment) if name in reasons]:
         sentences = "\n".join(f"{name}: {reasons[name]}." for name in refused)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
+from helpers.contract.settings import files_are_announced
 from include.commands import command_settings, dashboard, delivery
 from include.commands.airflow_version import AIRFLOW, SCHEDULER, VERSIONS, AirflowVersion
 from include.commands.environment import (
@@ -217,23 +218,21 @@ def _health(web_port: int) -> Any:
     return None if answer is None else json.loads(answer)
 
 
-# By whether files start runs.
-_NEW_FILES = {
-    False: "a run takes the CSV files of streams/; without one it waits, and looks once a minute.",
-    True: "a CSV file in streams/ starts a run.",
-}
-
-
 def _show_addresses(airflow: Airflow, console: Console) -> None:
     port = make_options(airflow.aws_port)
     shown = dashboard.running_port(airflow.aws_port)
+    new_files = (
+        "a CSV file in streams/ starts a run."
+        if AIRFLOW.number == 3 and files_are_announced()
+        else "a run takes the CSV files of streams/; without one it waits, and looks once a minute."
+    )
     console.print(
         Text(
             f"""
 Airflow's UI:  {airflow.url}   user {UI_USER}, password {UI_PASSWORD}
 Dashboard:     {dashboard.address(shown) if shown else f"it does not run; make dashboard{port} starts it"}
 Task logs:     in the UI; those of {", ".join(AIRFLOW.other_services)} and {AIRFLOW.web} are in {LOGS_DIR}
-New files:     {_NEW_FILES["STREAMS_QUEUE_URL" in os.environ and AIRFLOW.number == 3]}
+New files:     {new_files}
                To deliver a folder with streams/ and start a run, which the UI shows too:
   make run DATA=folder{port}
 Trigger a run: in the UI, or

@@ -57,9 +57,7 @@ def wait_for_runs(services: AirflowServices, run_type: str, count: int) -> list[
 
 
 def test_files_start_runs_and_a_repeated_message_changes_nothing(
-    deployment: Deployment,
-    queue: dict[str, Any],
-    start_services: StartServices,
+    deployment: Deployment, queue: dict[str, Any], start_services: StartServices
 ) -> None:
     deployment.upload_all(data.catalogs())
     services = start_services(deployment, "@yearly")
@@ -81,9 +79,7 @@ def test_files_start_runs_and_a_repeated_message_changes_nothing(
 
 
 def test_file_whose_message_is_lost_waits_for_the_next_time_of_the_schedule(
-    deployment: Deployment,
-    queue: dict[str, Any],
-    start_services: StartServices,
+    deployment: Deployment, queue: dict[str, Any], start_services: StartServices
 ) -> None:
     deployment.upload_all(data.catalogs())
     announce(deployment)

@@ -150,6 +150,11 @@ def streams_queue_url() -> str:
     return setting("STREAMS_QUEUE_URL", "")
 
 
+def files_are_announced() -> bool:
+    """Return whether S3 announces files and the schedule has times for those whose message is lost."""
+    return bool(streams_queue_url()) and pipeline_schedule() not in TIMELESS
+
+
 def folder_address(variable: str, prefix: str) -> str:
     """Return the address of a folder in the bucket that the variable names, for the lineage of tasks.
 

@@ -8,7 +8,7 @@ from airflow.providers.common.compat.sdk import Asset
 
 from helpers.contract.settings import (
     AWS_CONN_ID,
-    TIMELESS,
+    files_are_announced,
     folder_address,
     pipeline_schedule,
     streams_queue_url,
@@ -27,7 +27,7 @@ MESSAGES = 10
 
 def runs_start_by_event() -> bool:
     """Return whether a file that S3 announces starts a run, so that no run needs to wait for one."""
-    return bool(AssetWatcher and streams_queue_url() and pipeline_schedule() not in TIMELESS)
+    return bool(AssetWatcher) and files_are_announced()
 
 
 def dag_schedule() -> Any:
