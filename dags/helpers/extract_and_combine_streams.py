@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from helpers.aws.s3_objects import HashedBody, UnreadableObjectError, open_version
 from helpers.contract.names import STREAM_COLUMNS
-from helpers.contract.records import CombinedPart, FileOutcome, ObjectVersion, Part
+from helpers.contract.records import CombinedPart, FileOutcome, ListedFile, Part
 from helpers.contract.settings import PipelineConfig
 from helpers.contract.wording import counted
 from helpers.errors import FileRejectedError
@@ -50,13 +50,12 @@ def extract_and_combine_streams(part: Part, config: PipelineConfig) -> CombinedP
     run, number = RunStore(part["run_key"], config), part["part"]
     if run.report_if_complete():
         return CombinedPart(run_key=run.run_key, part=number, files=0, rows=0)
-    manifest = run.manifest()
     outcomes: list[FileOutcome] = []
     with ParquetSink(COMBINED_SCHEMA, **_WRITER_OPTIONS) as sink:
-        for index in manifest["parts"][number]:
-            outcome = _combine_version(run.s3, config.source_bucket, manifest["streams"][index], index, sink)
+        for file in run.listed_part(number)["files"]:
+            outcome = _combine_version(run.s3, config.source_bucket, file, sink)
             outcomes.append(outcome)
-            _log_outcome(f"s3://{config.source_bucket}/{manifest['streams'][index]['key']}", outcome)
+            _log_outcome(f"s3://{config.source_bucket}/{file['key']}", outcome)
         sink.upload(run.s3, config.intermediate_bucket, run.part_key("combined", number, "parquet"))
     run.write_part("combined", number, outcomes)
     return CombinedPart(
@@ -67,11 +66,10 @@ def extract_and_combine_streams(part: Part, config: PipelineConfig) -> CombinedP
     )
 
 
-def _combine_version(
-    s3: S3Client, bucket: str, version: ObjectVersion, index: int, sink: ParquetSink
-) -> FileOutcome:
+def _combine_version(s3: S3Client, bucket: str, file: ListedFile, sink: ParquetSink) -> FileOutcome:
+    index = file["index"]
     try:
-        body = open_version(s3, bucket, version)
+        body = open_version(s3, bucket, file)
     except UnreadableObjectError as error:
         return _outcome(index, "left", f"{error}; the next run takes it")
     if body is None:

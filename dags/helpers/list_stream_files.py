@@ -36,7 +36,7 @@ MAX_PARTS = 1000
 
 
 def list_stream_files(dag_run_id: str, config: PipelineConfig) -> list[Part]:
-    """Write the run's manifest, unless an earlier attempt wrote it, and return references to its parts.
+    """Write the run's manifest, unless an earlier attempt wrote it, and its pieces; return their references.
 
     Raises:
         AirflowSkipException: there is no stream file.
@@ -55,6 +55,9 @@ def list_stream_files(dag_run_id: str, config: PipelineConfig) -> list[Part]:
         decimal(sum(version["size"] for version in manifest["streams"])),
         counted(len(manifest["parts"]), "part"),
     )
+    # A complete run's temporary objects were deleted; a cleared task must not write some again.
+    if not run.report_if_complete():
+        run.write_listed_parts(manifest)
     return [Part(run_key=run.run_key, part=part) for part in range(len(manifest["parts"]))]
 
 

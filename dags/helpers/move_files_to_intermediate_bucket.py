@@ -128,7 +128,7 @@ def collect_outcomes(run: RunStore, manifest: Manifest, validated: list[Validate
     problem = _mismatch(manifest, validated, outcomes)
     if problem:
         raise HandoverError(
-            f"{problem}. Nothing was moved; clear extract_and_combine_streams and its downstream tasks."
+            f"{problem}. Nothing was moved; clear list_stream_files and its downstream tasks."
         )
     return outcomes
 

@@ -64,12 +64,12 @@ def validate_csv_files(combined: CombinedPart, config: PipelineConfig) -> Valida
     if outcomes is None:
         raise HandoverError(
             f"Part {number} of run {run.run_key} has no combined records in s3://{bucket}; "
-            "clear extract_and_combine_streams and its downstream tasks."
+            "clear list_stream_files and its downstream tasks."
         )
-    manifest = run.manifest()
-    source_files = {outcome["index"]: manifest["streams"][outcome["index"]]["key"] for outcome in outcomes}
+    listed = run.listed_part(number)
+    source_files = {file["index"]: file["key"] for file in listed["files"]}
     # Not now: a retry must come to the same result.
-    latest = datetime.fromisoformat(manifest["frozen_at"]) + AHEAD
+    latest = datetime.fromisoformat(listed["frozen_at"]) + AHEAD
     with tempfile.TemporaryDirectory(prefix="music-streaming-") as folder:
         path = Path(folder) / "combined.parquet"
         s3.download_file(bucket, run.part_key("combined", number, "parquet"), str(path))

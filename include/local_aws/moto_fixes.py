@@ -8,6 +8,7 @@ moto behaves like this:
 - An ``ETag`` in DeleteObjects is ignored; ``IfMatch="*"`` of DeleteObject matches nothing.
 - Keys of objects may have any length.
 - In a versioned bucket, a listing by folders shows folders whose objects were all deleted.
+- Each page of a listing of versions copies all objects of the bucket, and the copies stay in memory.
 - CopyObject accepts a source of any size, BatchWriteItem any number of items.
 - Query reads and sorts the whole table: seconds with a year of KPIs in it.
 - A transaction copies its table with all items for each item that it writes: minutes with a year of KPIs.
@@ -25,6 +26,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 from functools import wraps
+from heapq import nsmallest
 from inspect import signature
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
@@ -72,6 +74,7 @@ def install() -> None:
         (S3Response, "_key_response_put", _locked_by(s3_writes)),
         (S3Response, "_key_response", _refuse_long_keys),
         (S3Backend, "list_objects", _without_deleted_objects),
+        (S3Backend, "list_object_versions", _of_one_page),
         (DynamoHandler, "batch_write_item", _checked_by(_check_batch_size)),
         (DynamoHandler, "call_action", _locked_by(dynamodb)),
         (DynamoDBBackend, "transact_write_items", _undone_from_a_shallow_copy),
@@ -121,6 +124,30 @@ def _without_deleted_objects(list_objects: _Method) -> _Method:
         return list_objects(self, view, *args, **kwargs)
 
     return list_present_objects
+
+
+def _of_one_page(list_versions: _Method) -> _Method:
+    """Limit a listing of versions to the keys that its page can show; a listing by folders stays as it is."""
+    parameters = signature(list_versions)
+
+    @wraps(list_versions)
+    def list_page(self: S3Backend, *args: Any, **kwargs: Any) -> Any:
+        asked = parameters.bind(self, *args, **kwargs).arguments
+        bucket = self.get_bucket(asked["bucket_name"])
+        first, prefix = asked.get("key_marker") or "", asked.get("prefix") or ""
+        if asked.get("delimiter") or asked.get("max_keys") is None:
+            return list_versions(self, *args, **kwargs)
+        # Each key has at least one version. The marker's versions may all be on earlier pages, and one more
+        # version than the page has shows that another page follows.
+        names = (name for name in list(bucket.keys) if name >= first and name.startswith(prefix))
+        shown = nsmallest(asked["max_keys"] + 2, names)
+        backend: Any = copy.copy(self)
+        view: Any = copy.copy(bucket)
+        view.keys = type(bucket.keys)({name: bucket.keys.getlist(name) for name in shown})
+        backend.get_bucket = lambda _: view
+        return list_versions(backend, *args, **kwargs)
+
+    return list_page
 
 
 def _within_its_partition(query: _Method) -> _Method:

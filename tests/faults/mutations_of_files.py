@@ -27,6 +27,15 @@ MUTATIONS = {
         f"{TESTS}/test_list_stream_files.py::TestListStreamFiles::test_two_attempts_at_a_time_work_on_one_list",
         "assert 1 == 2",
     ),
+    "mapped tasks read the files of the stored list": Mutation(
+        (1, 31),
+        f"{HELPERS}/list_stream_files.py",
+        "        run.write_listed_parts(manifest)\n",
+        "        run.write_listed_parts(freeze(run.s3, dag_run_id, config))\n",
+        f"{TESTS}/test_list_stream_files.py::TestListStreamFiles"
+        "::test_retry_of_an_attempt_that_died_writes_the_pieces_of_the_first_list",
+        "At index 0 diff: 'streams/0.csv' != 'streams/a.csv'",
+    ),
     "repeated listens become one": Mutation(
         (5, 6),
         GLUE_SCRIPT,

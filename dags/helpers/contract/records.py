@@ -44,6 +44,19 @@ class Manifest(TypedDict):
     parts: list[list[int]]
 
 
+class ListedFile(ObjectVersion):
+    """A stream file's version, with its index in the run's manifest."""
+
+    index: int
+
+
+class ListedPart(TypedDict):
+    """One part's piece of the manifest: its files, and the time when the run listed them."""
+
+    frozen_at: str
+    files: list[ListedFile]
+
+
 class Part(TypedDict):
     """A reference to one part of the run's stream files."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from helpers.aws.clients import s3_client
+from helpers.aws.clients import MAX_CONNECTIONS, s3_client
 from helpers.aws.s3_objects import (
     delete_objects,
     list_modified,
@@ -25,7 +26,16 @@ from helpers.contract.keys import (
     run_prefix,
     stopped_key,
 )
-from helpers.contract.records import COMPLETE, Check, InputManifest, Manifest, RunEnding, RunReport
+from helpers.contract.records import (
+    COMPLETE,
+    Check,
+    InputManifest,
+    ListedFile,
+    ListedPart,
+    Manifest,
+    RunEnding,
+    RunReport,
+)
 from helpers.contract.settings import PipelineConfig
 from helpers.contract.wording import counted
 from helpers.errors import HandoverError
@@ -84,6 +94,34 @@ class RunStore:
             key = manifest_key(self.run_key)
             manifest = write_json_once(self.s3, self.config.archive_bucket, key, make())
         return manifest
+
+    def write_listed_parts(self, manifest: Manifest) -> None:
+        """Write the manifest in pieces, one per part, because a mapped task needs no other part's files."""
+
+        def write(part: int) -> None:
+            files = [
+                ListedFile(index=index, **manifest["streams"][index]) for index in manifest["parts"][part]
+            ]
+            self.write_part("listed", part, ListedPart(frozen_at=manifest["frozen_at"], files=files))
+
+        with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
+            # The list raises the first error of a write.
+            list(pool.map(write, range(len(manifest["parts"]))))
+
+    def listed_part(self, part: int) -> ListedPart:
+        """Return one part's piece of the manifest.
+
+        Raises:
+            HandoverError: there is none.
+        """
+        piece: ListedPart | None = self.read_part("listed", part)
+        if piece is None:
+            key = self.part_key("listed", part, "json")
+            raise HandoverError(
+                f"The list of a part's files, s3://{self.config.intermediate_bucket}/{key}, does not exist; "
+                "clear list_stream_files and its downstream tasks."
+            )
+        return piece
 
     def input_manifest(self) -> InputManifest:
         """Return the manifest of the Glue job's input.

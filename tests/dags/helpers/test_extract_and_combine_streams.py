@@ -168,12 +168,13 @@ def test_lost_connection_fails_the_task_and_rejects_no_file(
     pipeline.upload_catalogs()
     pipeline.upload("streams/a.csv", streams(GOOD))
     (part,) = list_stream_files(RUN_ID, pipeline.config)
+    listed = pipeline.intermediate()
     monkeypatch.setattr(module, "open_version", lambda *_: body)
 
     with pytest.raises(ConnectionResetError, match="by peer"):
         extract_and_combine_streams(part, pipeline.config)
 
-    assert pipeline.intermediate() == {}
+    assert pipeline.intermediate() == listed
     assert body.closed
 
 
@@ -186,8 +187,8 @@ def test_part_of_a_complete_run_changes_nothing(pipeline: Pipeline) -> None:
     assert pipeline.intermediate() == {}
 
 
-def test_part_without_a_manifest_says_what_to_clear(pipeline: Pipeline) -> None:
-    with pytest.raises(ReconciliationError, match=r"manifest .* does not exist; clear the task list_stream"):
+def test_part_whose_files_are_not_listed_says_what_to_clear(pipeline: Pipeline) -> None:
+    with pytest.raises(ReconciliationError, match=r"listed/part-00000.* does not exist; clear list_stream_"):
         extract_and_combine_streams(Part(run_key=RUN_KEY, part=0), pipeline.config)
 
 

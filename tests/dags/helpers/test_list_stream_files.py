@@ -1,20 +1,51 @@
 import gzip
+import json
 from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowSkipException
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pipeline_support import GOOD, RUN_ID, RUN_KEY, SONGS, USERS, Pipeline, Wire, answer_after_commit, streams
+from pipeline_support import (
+    GOOD,
+    RUN_ID,
+    RUN_KEY,
+    SONGS,
+    USERS,
+    Pipeline,
+    Wire,
+    answer_after_commit,
+    fail_after_commit,
+    streams,
+)
 
 from helpers import list_stream_files as module
-from helpers.contract.keys import ending_key, manifest_key
+from helpers.contract.keys import ending_key, manifest_key, report_key
 from helpers.errors import BadInputError
+from helpers.extract_and_combine_streams import extract_and_combine_streams
 from helpers.list_stream_files import MAX_PARTS, PART_BYTES, PART_FILES, group_into_parts, list_stream_files
+from helpers.run.store import RunStore
+from helpers.validate_csv_files import validate_csv_files
 
 
 def manifest(pipeline: Pipeline) -> Any:
     return pipeline.archived_json(manifest_key(RUN_KEY))
+
+
+def pieces(pipeline: Pipeline) -> dict[str, Any]:
+    """Return the run's temporary objects by name; listing leaves no others than the pieces."""
+    return {name: json.loads(content) for name, content in pipeline.intermediate().items()}
+
+
+def pieces_of(frozen: Any) -> dict[str, Any]:
+    """Return the pieces that a manifest must have."""
+    return {
+        f"listed/part-{number:05}.json": {
+            "frozen_at": frozen["frozen_at"],
+            "files": [{"index": index, **frozen["streams"][index]} for index in part],
+        }
+        for number, part in enumerate(frozen["parts"])
+    }
 
 
 class TestListStreamFiles:
@@ -87,6 +118,78 @@ class TestListStreamFiles:
         # the other attempt was first and saw two files
         assert len(list_stream_files(RUN_ID, pipeline.config)) == 2
         assert len(manifest(pipeline)["streams"]) == 2
+        assert pieces(pipeline) == pieces_of(manifest(pipeline))
+
+    def test_pieces_are_the_parts_of_the_manifest(
+        self, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pipeline.upload_catalogs()
+        for name in "abcde":
+            pipeline.upload(f"streams/{name}.csv", streams(GOOD))
+        monkeypatch.setattr(module, "PART_FILES", 2)
+
+        list_stream_files(RUN_ID, pipeline.config)
+
+        assert manifest(pipeline)["parts"] == [[0, 1], [2, 3], [4]]
+        assert pieces(pipeline) == pieces_of(manifest(pipeline))
+
+    @pytest.mark.parametrize(
+        "last_write", ["archive/runs/{}/manifest.json", "intermediate/runs/{}/listed/part-00001.json"]
+    )
+    def test_retry_of_an_attempt_that_died_writes_the_pieces_of_the_first_list(
+        self, pipeline: Pipeline, wire: Wire, monkeypatch: pytest.MonkeyPatch, last_write: str
+    ) -> None:
+        class ProcessDiedError(BaseException):
+            """Nothing handles it, as if the process had been killed."""
+
+        pipeline.upload_catalogs()
+        for name in "abc":
+            pipeline.upload(f"streams/{name}.csv", streams(GOOD))
+        monkeypatch.setattr(module, "PART_FILES", 1)
+        place = pipeline.config.source_bucket.removesuffix("source") + last_write.format(RUN_KEY)
+        wire.once(f"PUT {pipeline.endpoint_url}/{place}", fail_after_commit(ProcessDiedError()))
+        with pytest.raises(ProcessDiedError):
+            list_stream_files(RUN_ID, pipeline.config)
+        first = manifest(pipeline)
+        pipeline.upload("streams/a.csv", streams(GOOD, GOOD))
+        pipeline.upload("streams/0.csv", streams(GOOD))
+
+        assert len(list_stream_files(RUN_ID, pipeline.config)) == 3
+        assert manifest(pipeline) == first
+        written = pieces(pipeline)
+        assert [file["key"] for name in sorted(written) for file in written[name]["files"]] == [
+            "streams/a.csv",
+            "streams/b.csv",
+            "streams/c.csv",
+        ]
+        assert written == pieces_of(first)
+
+    def test_cleared_task_of_a_complete_run_brings_no_temporary_object_back(self, pipeline: Pipeline) -> None:
+        pipeline.upload_catalogs()
+        pipeline.upload("streams/a.csv", streams(GOOD))
+        parts = list_stream_files(RUN_ID, pipeline.config)
+        pipeline.put(pipeline.config.archive_bucket, report_key(RUN_KEY), {"status": "complete"})
+        RunStore(RUN_KEY, pipeline.config).delete_temporary_objects()
+
+        assert list_stream_files(RUN_ID, pipeline.config) == parts
+        assert pieces(pipeline) == {}
+
+    def test_mapped_tasks_read_their_own_piece_and_no_manifest(
+        self, pipeline: Pipeline, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pipeline.upload_catalogs()
+        for name in "ab":
+            pipeline.upload(f"streams/{name}.csv", streams(GOOD))
+        monkeypatch.setattr(module, "PART_FILES", 1)
+        _, part = list_stream_files(RUN_ID, pipeline.config)
+        wire.requests.clear()
+
+        combined = extract_and_combine_streams(part, pipeline.config)
+        validate_csv_files(combined, pipeline.config)
+
+        assert wire.count("GET") > 0
+        assert wire.count("manifest.json") == 0
+        assert wire.count("listed/") == wire.count("listed/part-00001.json") == 2
 
     def test_other_run_lists_for_itself(self, pipeline: Pipeline) -> None:
         pipeline.upload_catalogs()

@@ -135,7 +135,7 @@ class TestAccounting:
 
     def test_part_that_is_missing_is_told(self, pipeline: Pipeline, validated: list[ValidatedPart]) -> None:
         with pytest.raises(
-            ReconciliationError, match=r"have 0 files, the run's manifest has 1.* clear extract"
+            ReconciliationError, match=r"have 0 files, the run's manifest has 1.* clear list_stream"
         ):
             move(pipeline, [])
 

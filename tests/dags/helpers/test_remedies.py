@@ -101,30 +101,43 @@ def test_resource_that_was_missing_is_found_when_the_task_is_cleared(pipeline: P
 
 
 def test_manifest_that_was_lost_is_written_when_the_listing_is_cleared(delivered: Pipeline) -> None:
-    [part] = list_stream_files(RUN_ID, delivered.config)
+    validated = delivered.ingest()
     delivered.s3.delete_object(Bucket=delivered.config.archive_bucket, Key=f"runs/{RUN_KEY}/manifest.json")
     with pytest.raises(ReconciliationError, match="clear the task list_stream_files"):
+        move_files_to_intermediate_bucket(RUN_ID, validated, delivered.config)
+
+    assert delivered.move()["rows"] == 1
+
+
+def test_list_of_a_parts_files_that_expired_is_written_when_the_listing_is_cleared(
+    delivered: Pipeline,
+) -> None:
+    [part] = list_stream_files(RUN_ID, delivered.config)
+    lose(delivered, "listed/part-00000.json")
+    with pytest.raises(
+        ReconciliationError, match=r"listed/part-00000\.json, does not exist; clear list_stream_files and its"
+    ):
         extract_and_combine_streams(part, delivered.config)
 
     assert delivered.move()["rows"] == 1
 
 
-def test_combined_records_that_were_lost_are_made_when_the_extraction_is_cleared(delivered: Pipeline) -> None:
+def test_combined_records_that_expired_are_made_when_the_listing_is_cleared(delivered: Pipeline) -> None:
     [part] = list_stream_files(RUN_ID, delivered.config)
     combined = extract_and_combine_streams(part, delivered.config)
-    lose(delivered, "combined/part-00000.json")
-    with pytest.raises(ReconciliationError, match="clear extract_and_combine_streams"):
+    for name in ("listed/part-00000.json", "combined/part-00000.json"):
+        lose(delivered, name)
+    with pytest.raises(ReconciliationError, match=r"no combined records .*; clear list_stream_files"):
         validate_csv_files(combined, delivered.config)
 
-    combined = extract_and_combine_streams(part, delivered.config)
-
-    assert validate_csv_files(combined, delivered.config)["valid"] == 1
+    assert delivered.move()["rows"] == 1
 
 
-def test_parts_that_were_lost_are_made_when_the_extraction_is_cleared(delivered: Pipeline) -> None:
+def test_parts_that_expired_are_made_when_the_listing_is_cleared(delivered: Pipeline) -> None:
     validated = delivered.ingest()
-    lose(delivered, "validated/part-00000.json")
-    with pytest.raises(ReconciliationError, match="clear extract_and_combine_streams"):
+    for name in ("listed/part-00000.json", "validated/part-00000.json"):
+        lose(delivered, name)
+    with pytest.raises(ReconciliationError, match="clear list_stream_files"):
         move_files_to_intermediate_bucket(RUN_ID, validated, delivered.config)
 
     assert delivered.move()["rows"] == 1

@@ -320,5 +320,5 @@ class TestValidateCsvFiles:
         pipeline.upload("streams/a.csv", streams(GOOD))
         list_stream_files(RUN_ID, pipeline.config)
 
-        with pytest.raises(ReconciliationError, match=r"Part 0 .* clear extract_and_combine_streams"):
+        with pytest.raises(ReconciliationError, match=r"Part 0 .* clear list_stream_files"):
             validate_csv_files(CombinedPart(run_key=RUN_KEY, part=0, files=1, rows=1), pipeline.config)

@@ -157,6 +157,31 @@ def test_listing_by_folders_leaves_out_those_of_deleted_objects(s3: Any, bucket:
     assert listed["KeyCount"] == 1
 
 
+@pytest.mark.parametrize("versions_per_page", [1, 2, 3, 1000])
+def test_pages_of_a_listing_of_versions_have_every_version_and_deletion_once(
+    s3: Any, bucket: str, versions_per_page: int
+) -> None:
+    for key in ("a", "b/2", "b/1", "b/2", "b/3", "b/2", "c"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"1")
+    s3.delete_object(Bucket=bucket, Key="b/3")
+    pages = s3.get_paginator("list_object_versions").paginate(
+        Bucket=bucket, Prefix="b/", PaginationConfig={"PageSize": versions_per_page}
+    )
+
+    listed = [
+        (entry["Key"], kind, entry["IsLatest"])
+        for page in pages
+        for kind in ("Versions", "DeleteMarkers")
+        for entry in page.get(kind, [])
+    ]
+
+    versioned = s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+    old = [("b/2", "Versions", False)] * 2 + [("b/3", "Versions", False)] if versioned else []
+    current = [("b/1", "Versions", True), ("b/2", "Versions", True)]
+    deleted = [("b/3", "DeleteMarkers", True)] if versioned else []
+    assert sorted(listed) == sorted(old + current + deleted)
+
+
 def test_put_object_must_not_find_the_key(s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="a", Body=b"1", IfNoneMatch="*")
     assert refused(s3.put_object, Bucket=bucket, Key="a", Body=b"2", IfNoneMatch="*") == "PreconditionFailed"
