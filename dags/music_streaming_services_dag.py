@@ -19,7 +19,7 @@ history, the archive, the quarantine and the run report in ARCHIVE_BUCKET_NAME. 
 variables; `.env.example` explains them.
 
 **Safe to rerun.** The run's files are listed once and pinned to their versions. Repeated listens count once.
-A day is always computed from all its accepted listens. Files are archived only after the KPIs are stored. Any
+A day's KPIs always cover all its accepted listens. Files are archived only after the KPIs are stored. Any
 task may be retried or cleared at any time. A run whose report exists is complete and changes nothing more.
 
 **In this UI.** A run's note summarizes the run. Note and `archive_streams_data` link to the run in the
@@ -60,7 +60,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from helpers.archive_streams_data import ArchiveStreamsDataOperator
 from helpers.contract.days import DAYS_PATTERN
-from helpers.contract.keys import input_prefix, output_prefix, run_key_of
+from helpers.contract.keys import SNAPSHOTS_PREFIX, input_prefix, output_prefix, run_key_of
 from helpers.contract.settings import (
     AWS_CONN_ID,
     CONTINUOUS,
@@ -251,6 +251,7 @@ def music_streaming_pipeline() -> None:
                 "--BATCH_ID": "{{ run_key_of(run_id) }}",
                 "--S3_SOURCE_PATH": INTERMEDIATE + "{{ input_prefix(run_key_of(run_id)) }}",
                 "--S3_HISTORY_PATH": "s3://{{ settings().archive_bucket }}/listens/",
+                "--S3_SNAPSHOTS_PATH": INTERMEDIATE + SNAPSHOTS_PREFIX,
                 "--S3_OUTPUT_PATH": INTERMEDIATE + "{{ output_prefix(run_key_of(run_id)) }}",
                 # With auto scaling, GLUE_NUMBER_OF_WORKERS is the maximum.
                 "--enable-auto-scaling": "true",

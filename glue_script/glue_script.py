@@ -7,11 +7,14 @@ The algorithm, as carried out by `run`:
 3. Remove duplicates: a listen is one user, one track, one instant.
 4. Write the input listens that are missing from the history, the *added* ones. The pipeline stores them
    there.
-5. Compute the KPIs of each day from all its listens (`compute_kpis`). A track counts in each of its genres,
-   and a user once per genre and day.
+5. Add up each day's listens per track and per user (`Totals`), and compute the KPIs from these. A track
+   counts in each of its genres, and a user once per genre and day.
 6. Write the KPI items, then the summary. The summary vouches for the rest of the output.
 
-A day is always computed from scratch, so late, repeated and replayed listens give exact results.
+Late, repeated and replayed listens give exact results, because a day is computed from all its listens. For a
+large day the job keeps a *snapshot*: the totals as of the day's history. As long as the history is the same,
+the next batch needs only the added listens in step 5. In step 2, it needs only the history of its own span of
+time, because a repeated listen has the same instant.
 The cost grows with the number of days touched, not with the size of the history.
 
 Glossary: a *batch* is the run's input. The *history* holds all accepted listens, in files named
@@ -22,6 +25,7 @@ The job takes these arguments:
 
 * ``--S3_SOURCE_PATH``: the run's input; its ``manifest.json`` names the objects
 * ``--S3_HISTORY_PATH``: the history, one ``listen_date=YYYY-MM-DD`` folder per day; read-only
+* ``--S3_SNAPSHOTS_PATH``: the snapshots; they may be deleted at any time when no job runs
 * ``--S3_OUTPUT_PATH``: where the job writes the added listens, the KPI items and, last, ``summary.json``
 * ``--BATCH_ID``: the run key
 * ``--REPROCESS_DATES`` (optional): days to reprocess from the history, separated by commas
@@ -32,16 +36,19 @@ It is plain PySpark, so the same file runs on AWS Glue, under ``spark-submit`` a
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import sys
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cached_property, reduce
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
@@ -73,6 +80,18 @@ USERS_SCHEMA = StructType().add("row_id", "long").add("user_id", "string").add("
 IN_INPUT, IN_OWN_HISTORY, IN_OTHER_HISTORY = 1, 2, 4
 
 SECONDS_PER_DAY = 86_400
+
+TRACK_TOTALS_SCHEMA = (
+    StructType().add("listen_date", "date").add("track_id", "string").add("listen_count", "long")
+)
+USER_TOTALS_SCHEMA = (
+    StructType()
+    .add("listen_date", "date")
+    .add("user_id", "string")
+    .add("word", "integer")
+    .add("genres", "long")
+    .add("listen_count", "long")
+)
 
 
 # --- Listens --------------------------------------------------------------------------------------
@@ -213,16 +232,19 @@ def genre_listeners(listens: DataFrame, songs: DataFrame) -> DataFrame:
     )
 
 
-def country_totals(listens: DataFrame, users: DataFrame) -> DataFrame:
+def user_listen_counts(listens: DataFrame) -> DataFrame:
+    """Count each user's listens of each day."""
+    return listens.groupBy("part", "listen_date", "user_id").agg(F.count("*").alias("listen_count"))
+
+
+def country_totals(user_listens: DataFrame, users: DataFrame) -> DataFrame:
     """Count each day's listens and distinct users per country.
 
     Users that are not in the catalog belong to `Unknown`; `unmatched_listens` counts their listens.
     """
     is_unmatched = F.col("user_country").isNull()
     return (
-        listens.groupBy("part", "listen_date", "user_id")
-        .agg(F.count("*").alias("listen_count"))
-        .join(users, "user_id", how="left")
+        user_listens.join(users, "user_id", how="left")
         .withColumn("unmatched_listens", F.when(is_unmatched, F.col("listen_count")).otherwise(0))
         .fillna(UNKNOWN, ["user_country"])
         .groupBy("listen_date", "user_country")
@@ -234,24 +256,42 @@ def country_totals(listens: DataFrame, users: DataFrame) -> DataFrame:
     )
 
 
-def compute_kpis(listens: DataFrame, songs: DataFrame, users: DataFrame) -> list[dict[str, Any]]:
-    """Compute the KPI items of every day of these listens.
+@dataclass
+class Counts:
+    """Counts of each day from which the KPIs follow: listens per track and per user, listeners per genre."""
+
+    track_listens: DataFrame
+    user_listens: DataFrame
+    genre_listeners: DataFrame
+
+
+def count_listens(listens: DataFrame, songs: DataFrame) -> Counts:
+    """Count each day's listens.
 
     Args:
         listens: distinct listens with the columns `listen_date` and `part`.
         songs: the result of `unique_songs`.
+    """
+    return Counts(track_listen_counts(listens), user_listen_counts(listens), genre_listeners(listens, songs))
+
+
+def compute_kpis(counts: Counts, songs: DataFrame, users: DataFrame) -> list[dict[str, Any]]:
+    """Compute the KPI items of every day.
+
+    Args:
+        counts: the days' counts.
+        songs: the result of `unique_songs`.
         users: the result of `unique_users`.
     """
-    track_listens = listens.transform(track_listen_counts)
-    totals = (
-        track_listens.transform(with_song, songs).transform(top_songs_per_genre),
-        listens.transform(genre_listeners, songs),
-        listens.transform(country_totals, users),
+    queries = (
+        counts.track_listens.transform(with_song, songs).transform(top_songs_per_genre),
+        counts.genre_listeners,
+        counts.user_listens.transform(country_totals, users),
     )
     # Concurrently: in a small run Spark spends much of the time planning, and in a large one the last tasks
     # of a query leave cores idle.
     with ThreadPoolExecutor() as pool:
-        return list(kpi_items(*pool.map(DataFrame.collect, totals)))
+        return list(kpi_items(*pool.map(DataFrame.collect, queries)))
 
 
 # --- Items of the KPI table -----------------------------------------------------------------------
@@ -372,12 +412,6 @@ class Folder:
         statuses = self._file_system.globStatus(self._path(pattern)) or []
         return {status.getPath().getName(): status.getLen() for status in statuses if status.isFile()}
 
-    def size(self, name: str) -> int | None:
-        """Return the size in bytes of all files below a folder, or None if the folder does not exist."""
-        path = self._path(name)
-        exists = self._file_system.exists(path)
-        return int(self._file_system.getContentSummary(path).getLength()) if exists else None
-
     def read_text(self, name: str) -> str:
         stream = self._file_system.open(self._path(name))
         try:
@@ -398,6 +432,8 @@ class Folder:
         self._file_system.delete(self._path(name), True)
 
 
+# Instants of the first and the last listen, in microseconds since 1970.
+TimeRange = tuple[int, int]
 # Day -> names of the files in the day's folder of the history.
 HistoryFiles = Mapping[str, Sequence[str]]
 
@@ -456,6 +492,182 @@ def read_parquet(spark: SparkSession, schema: StructType, uris: Sequence[str]) -
     return spark.read.schema(schema).parquet(*uris)
 
 
+# --- Totals of large days -------------------------------------------------------------------------
+
+# The genres that a user heard are bits of words, without the sign. Bit 3 of word 2 is the genre with number
+# 2 * GENRES_PER_WORD + 3.
+GENRES_PER_WORD = 63
+
+
+@dataclass
+class Totals:
+    """Listens of each day, added up per track and per user, in a form to which more can be added.
+
+    A user has a row for each word that has one of the user's genres. A listen counts in one of these rows.
+    """
+
+    tracks: DataFrame
+    users: DataFrame
+
+
+def number_genres(songs: DataFrame) -> DataFrame:
+    """Number the genres of the catalog by name, from 1. `Unknown` has no number; it counts as 0."""
+    genres = songs.select("track_genre").where(F.col("track_genre") != UNKNOWN).distinct()
+    return genres.withColumn("genre_number", F.row_number().over(Window.orderBy("track_genre")))
+
+
+def totals_of(listens: DataFrame, songs: DataFrame, genres: DataFrame) -> Totals:
+    """Return the totals of each listen for itself; `sum_totals` adds them up.
+
+    Args:
+        listens: distinct listens with the columns `listen_date` and `part`.
+        songs: the result of `unique_songs`.
+        genres: the result of `number_genres`.
+    """
+    one = F.lit(1).cast("long")
+    numbered = songs.join(F.broadcast(genres), "track_genre", how="left")
+    users = (
+        listens.join(numbered.select("track_id", "genre_number", "is_first"), "track_id", how="left")
+        .fillna(0, ["genre_number"])
+        .select(
+            "part",
+            "listen_date",
+            "user_id",
+            F.expr(f"genre_number div {GENRES_PER_WORD}").cast("integer").alias("word"),
+            F.expr(f"shiftleft(1L, genre_number % {GENRES_PER_WORD})").alias("genres"),
+            F.when(F.coalesce("is_first", F.lit(True)), one).otherwise(0).alias("listen_count"),
+        )
+    )
+    return Totals(listens.select("listen_date", "track_id", one.alias("listen_count")), users)
+
+
+def sum_totals(totals: Sequence[Totals]) -> Totals:
+    """Add up the totals of each day's tracks and users."""
+    tracks = reduce(DataFrame.unionByName, (each.tracks for each in totals))
+    users = reduce(DataFrame.unionByName, (each.users for each in totals))
+    listen_count = F.sum("listen_count").alias("listen_count")
+    return Totals(
+        tracks.groupBy("listen_date", "track_id").agg(listen_count),
+        # One partition holds all listens of a user and day, so grouping them shuffles nothing.
+        users.groupBy("part", "listen_date", "user_id", "word").agg(
+            F.bit_or("genres").alias("genres"), listen_count
+        ),
+    )
+
+
+def count_totals(totals: Totals, genres: DataFrame) -> Counts:
+    """Return the counts that `count_listens` returns for the same listens.
+
+    Args:
+        totals: the result of `sum_totals`.
+        genres: the result of `number_genres`.
+    """
+    bits = F.explode(F.sequence(F.lit(0), F.lit(GENRES_PER_WORD - 1)))
+    genre_number = (F.col("word") * GENRES_PER_WORD + F.col("bit")).alias("genre_number")
+    genre_listeners = (
+        totals.users.withColumn("bit", bits)
+        .where("getbit(genres, bit) = 1")
+        .groupBy("listen_date", genre_number)
+        .agg(F.count("*").alias("unique_listeners"))
+        .join(F.broadcast(genres), "genre_number", how="left")
+        .fillna(UNKNOWN, ["track_genre"])
+    )
+    user_listens = totals.users.groupBy("part", "listen_date", "user_id")
+    return Counts(
+        totals.tracks, user_listens.agg(F.sum("listen_count").alias("listen_count")), genre_listeners
+    )
+
+
+# --- Snapshots ------------------------------------------------------------------------------------
+
+# A snapshot is found by a hash of what it depends on: the names and sizes of the day's history files, and the
+# genres of the catalog. If any of them changes, the day has no snapshot.
+
+# Increase this when the content of a snapshot changes its meaning.
+SNAPSHOT_FORMAT = 1
+# A day has a snapshot from this size on, in bytes of Parquet. The queries about a snapshot take longer than
+# reading a smaller day.
+SNAPSHOT_BYTES = 64 * 1024 * 1024
+TABLES = {"tracks": TRACK_TOTALS_SCHEMA, "users": USER_TOTALS_SCHEMA}
+
+
+@dataclass
+class Snapshot:
+    """The folder of a snapshot's tables, their size in bytes, and the day's number of listens."""
+
+    folder: str
+    size: int
+    listens: int
+
+
+class Snapshots:
+    """The snapshots of all days.
+
+    Args:
+        folder: where they are stored.
+        songs: the result of `unique_songs`.
+    """
+
+    def __init__(self, folder: Folder, songs: DataFrame) -> None:
+        self._folder, self._songs = folder, songs
+
+    def find(self, day: str, history_sizes: Mapping[str, int]) -> Snapshot | None:
+        """Return the day's snapshot as of these history files (name -> size in bytes), or None."""
+        name = self._name(day, history_sizes)
+        if not self._folder.sizes(name):
+            return None
+        found = json.loads(self._folder.read_text(name))
+        sizes = self._table_sizes(found["folder"], day)
+        # The tables are older than the object that names them, so they expire first.
+        return (
+            Snapshot(found["folder"], sum(sizes.values()), found["listens"])
+            if sizes == found["sizes"]
+            else None
+        )
+
+    def read(
+        self, spark: SparkSession, snapshots: Mapping[str, Snapshot], parts: Mapping[str, Sequence[int]]
+    ) -> Totals:
+        """Return the totals of these days' snapshots, with the users in these parts."""
+
+        def read_table(table: str) -> DataFrame:
+            folders = [f"{found.folder}/{table}/day={day}" for day, found in snapshots.items()]
+            return read_parquet(spark, TABLES[table], [self._folder.uri(folder) for folder in folders])
+
+        return Totals(read_table("tracks"), read_table("users").transform(with_part, parts))
+
+    def write_tables(self, totals: Totals, days: Sequence[str]) -> str:
+        """Write the totals of these days, if there are any, to a new folder; return its name."""
+        folder = f"tables/{uuid.uuid4()}"
+        for table, rows in (("tracks", totals.tracks), ("users", totals.users)) if days else ():
+            of_days = rows.where(F.col("listen_date").isin(*days)).select(*TABLES[table].names)
+            writer = of_days.withColumn("day", F.col("listen_date")).write.partitionBy("day")
+            writer.parquet(self._folder.uri(f"{folder}/{table}"))
+        return folder
+
+    def publish(self, day: str, history_sizes: Mapping[str, int], folder: str, listens: int) -> None:
+        """Make the tables of this folder the day's snapshot as of these history files."""
+        content = {"folder": folder, "sizes": self._table_sizes(folder, day), "listens": listens}
+        self._folder.write_text(self._name(day, history_sizes), json.dumps(content))
+
+    def _name(self, day: str, history_sizes: Mapping[str, int]) -> str:
+        state = json.dumps([SNAPSHOT_FORMAT, self._catalog, sorted(history_sizes.items())])
+        return f"listen_date={day}/{hashlib.sha256(state.encode()).hexdigest()}.json"
+
+    @cached_property
+    def _catalog(self) -> list[int]:
+        """Number of songs, and a checksum of the columns from which totals are made."""
+        checksum = F.bit_xor(F.xxhash64("track_id", "track_genre", "is_first"))
+        return list(self._songs.agg(F.count("*"), checksum).collect()[0])
+
+    def _table_sizes(self, folder: str, day: str) -> dict[str, int]:
+        return {
+            f"{table}/{name}": size
+            for table in TABLES
+            for name, size in self._folder.sizes(f"{folder}/{table}/day={day}/*.parquet").items()
+        }
+
+
 # --- Partitions -----------------------------------------------------------------------------------
 
 # All listens of a user and day go to one partition, where they are deduplicated, counted and written without
@@ -472,11 +684,11 @@ PARTITIONS_PER_FILE = 4
 
 
 def day_sizes(
-    rows_read: Mapping[str, int], input_size: int, history_sizes: Mapping[str, int | None]
+    rows_read: Mapping[str, int], input_size: int, stored_sizes: Mapping[str, int]
 ) -> dict[str, float]:
-    """Estimate each day's size in bytes of Parquet, input and history together."""
+    """Estimate each day's size in bytes of Parquet: its input, and what is stored of it."""
     row_size = input_size / max(1, sum(rows_read.values()))
-    return {day: rows_read.get(day, 0) * row_size + (size or 0) for day, size in history_sizes.items()}
+    return {day: rows_read.get(day, 0) * row_size + size for day, size in stored_sizes.items()}
 
 
 def partitions_of(size: float) -> int:
@@ -577,7 +789,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         ValueError: an argument is missing, or REPROCESS_DATES is not a list of days.
     """
     parser = ArgumentParser(allow_abbrev=False)
-    for name in ("S3_SOURCE_PATH", "S3_HISTORY_PATH", "S3_OUTPUT_PATH", "BATCH_ID"):
+    for name in ("S3_SOURCE_PATH", "S3_HISTORY_PATH", "S3_SNAPSHOTS_PATH", "S3_OUTPUT_PATH", "BATCH_ID"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--REPROCESS_DATES", type=parse_days, default=frozenset())
     return parser.parse_known_args(argv)[0]
@@ -600,21 +812,28 @@ def parse_days(text: str) -> frozenset[str]:
     return days
 
 
-def count_rows(listens: DataFrame) -> dict[str, int]:
-    """Count each day's rows, including duplicates.
+def count_rows(listens: DataFrame) -> tuple[dict[str, int], dict[str, TimeRange]]:
+    """Count each day's rows, including duplicates, and find the day's first and last instant.
 
     Raises:
         ValueError: a row has no listen time.
     """
-    rows = listens.transform(with_listen_date).groupBy("listen_date").count().collect()
-    counts = {str(row["listen_date"]): row["count"] for row in rows}
-    if "None" in counts:
-        raise ValueError(f"{counts['None']} input rows have no listen_time: they belong to no day")
-    return counts
+    instant = F.unix_micros("listen_time")
+    by_day = listens.transform(with_listen_date).groupBy("listen_date")
+    rows = by_day.agg(F.count("*"), F.min(instant), F.max(instant)).collect()
+    days = {str(day): (count, (first, last)) for day, count, first, last in rows}
+    if "None" in days:
+        raise ValueError(f"{days['None'][0]} input rows have no listen_time: they belong to no day")
+    return {day: count for day, (count, _) in days.items()}, {day: times for day, (_, times) in days.items()}
 
 
 def read_listens(
-    spark: SparkSession, batch_id: str, input_uris: Sequence[str], history: Folder, days: Iterable[str]
+    spark: SparkSession,
+    batch_id: str,
+    input_uris: Sequence[str],
+    history: Folder,
+    days: Iterable[str],
+    time_ranges: Mapping[str, TimeRange],
 ) -> tuple[DataFrame, HistoryFiles]:
     """Read the input and the history of these days; `sources` marks where each listen was found.
 
@@ -625,6 +844,7 @@ def read_listens(
         history: the history's folder, with one subfolder per day.
         days: days whose subfolder exists. Spark gets folders instead of files: naming each of very many files
             takes longer than reading them.
+        time_ranges: days of which only a range of the history is read.
 
     Returns:
         The listens, and the history files that are read. Both come from one listing, which Spark makes here,
@@ -645,11 +865,29 @@ def read_listens(
                 own.append(uri.rpartition("/")[2])
         is_own = F.col("_metadata.file_name").isin(own)
         source = F.when(is_own, IN_OWN_HISTORY).otherwise(IN_OTHER_HISTORY)
-        listens = listens.unionByName(accepted.withColumn("sources", source))
+        needed = accepted.where(is_needed(time_ranges))
+        listens = listens.unionByName(needed.withColumn("sources", source))
     return listens.transform(with_listen_date), files
 
 
-def count_distinct(listens: DataFrame, days: Iterable[str]) -> dict[str, dict[str, int]]:
+def is_needed(time_ranges: Mapping[str, TimeRange]) -> Column:
+    """Return a condition: false for a listen of one of these days that is outside the day's range.
+
+    Each comparison is with a constant, so Spark skips files and pages by Parquet's statistics.
+    """
+    needed = F.lit(True)
+    for day, (first, last) in time_ranges.items():
+        start = (date.fromisoformat(day) - date(1970, 1, 1)) // timedelta(microseconds=1)
+        instants = (start, first, last, start + SECONDS_PER_DAY * 1_000_000)
+        midnight, first_time, last_time, next_midnight = (F.timestamp_micros(F.lit(n)) for n in instants)
+        time = F.col("listen_time")
+        needed &= (time < midnight) | time.between(first_time, last_time) | (time >= next_midnight)
+    return needed
+
+
+def count_distinct(
+    listens: DataFrame, days: Iterable[str], snapshots: Mapping[str, Snapshot]
+) -> dict[str, dict[str, int]]:
     """Count each day's distinct listens: `total`, `new` and `added`.
 
     Raises:
@@ -659,6 +897,8 @@ def count_distinct(listens: DataFrame, days: Iterable[str]) -> dict[str, dict[st
     strays = sorted(counts.keys() - set(days))
     if strays:
         raise ValueError(f"the history of {', '.join(days)} holds listens of {', '.join(strays)}: move them")
+    for day, snapshot in snapshots.items():
+        counts[day]["total"] = snapshot.listens + counts[day]["added"]
     return {day: counts.get(day, {"total": 0, "new": 0, "added": 0}) for day in days}
 
 
@@ -725,44 +965,82 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
     songs = read_parquet(spark, SONGS_SCHEMA, tables["songs"].uris)
     songs = songs.transform(unique_songs, partitions_of(tables["songs"].size)).persist()
     users = read_parquet(spark, USERS_SCHEMA, tables["users"].uris).transform(unique_users)
-    rows_read = count_rows(read_parquet(spark, LISTENS_SCHEMA, tables["listens"].uris))
+    rows_read, time_ranges = count_rows(read_parquet(spark, LISTENS_SCHEMA, tables["listens"].uris))
     days = sorted(args.REPROCESS_DATES.union(rows_read))
     if not days:
         raise ValueError(f"nothing to do: the listens in {source.uri(MANIFEST)} have no rows")
     print(f"{sum(rows_read.values())} rows read, days {', '.join(days)}", flush=True)
+    snapshots = Snapshots(Folder(spark, args.S3_SNAPSHOTS_PATH), songs)
     with ThreadPoolExecutor() as pool:
-        folder_sizes = pool.map(history.size, [f"listen_date={day}" for day in days])
-        history_sizes = dict(zip(days, folder_sizes, strict=True))
-        parts = plan_parts(day_sizes(rows_read, tables["listens"].size, history_sizes))
+        listed = pool.map(history.sizes, [f"listen_date={day}/*.parquet" for day in days])
+        history_sizes = dict(zip(days, listed, strict=True))
+        stored_sizes = {day: sum(sizes.values()) for day, sizes in history_sizes.items()}
+        days_of_history = [day for day, size in stored_sizes.items() if size]
+        sizes = day_sizes(rows_read, tables["listens"].size, stored_sizes)
+        large_days = [day for day, size in sizes.items() if size > SNAPSHOT_BYTES]
+        used = {
+            day: snapshot
+            for day in large_days
+            if day not in args.REPROCESS_DATES and (snapshot := snapshots.find(day, history_sizes[day]))
+        }
+        to_read = stored_sizes | {day: snapshot.size for day, snapshot in used.items()}
+        parts = plan_parts(day_sizes(rows_read, tables["listens"].size, to_read))
         partitions = parts[days[-1]].stop
         spark.conf.set("spark.sql.shuffle.partitions", partitions)
-        days_of_history = [day for day, size in history_sizes.items() if size is not None]
         all_listens, history_files = read_listens(
-            spark, args.BATCH_ID, tables["listens"].uris, history, days_of_history
+            spark,
+            args.BATCH_ID,
+            tables["listens"].uris,
+            history,
+            days_of_history,
+            {day: time_ranges[day] for day in used},
         )
+        if changed := [day for day in used if set(history_files[day]) != set(history_sizes[day])]:
+            raise RuntimeError(f"the history of {', '.join(changed)} changed meanwhile: run the job again")
         history_objects = sum(map(len, history_files.values()))
         print(f"{history_objects} history objects of these days; {partitions} partitions", flush=True)
+        print(f"days with a snapshot: {', '.join(used) or 'none'}", flush=True)
         numbers = part_numbers(spark, parts)
         listens = all_listens.transform(distinct_listens_in_parts, numbers, partitions).persist()
-        day_summaries = summarize_days(rows_read, count_distinct(listens, days), history_files)
+        counts = count_distinct(listens, days, used)
+        day_summaries = summarize_days(rows_read, counts, history_files)
         added = listens.transform(filter_added_listens)
         written = pool.submit(write_listens, added, partitions, output.uri("listens"))
-        items = compute_kpis(listens, songs, users)
+        changed_days = [day for day in large_days if day not in used or counts[day]["added"]]
+        if large_days:
+            genres = songs.transform(number_genres).persist()
+            # A snapshot has what was accepted before.
+            missing = listens.where(is_added() | ~F.col("listen_date").isin(*used)) if used else listens
+            stored = [snapshots.read(spark, used, numbers)] if used else []
+            totals = sum_totals([totals_of(missing, songs, genres), *stored])
+            for table in (totals.tracks, totals.users):
+                table.persist()
+            kpi_counts = count_totals(totals, genres)
+            tables_written = pool.submit(snapshots.write_tables, totals, changed_days)
+        else:
+            kpi_counts = count_listens(listens, songs)
+        items = compute_kpis(kpi_counts, songs, users)
         output.write_text("kpis/items.json", "".join(map(to_json, items)))
         written.result()
+        for day in changed_days:
+            added_sizes = output.sizes(f"listens/listen_date={day}/*.parquet")
+            own_sizes = {f"{args.BATCH_ID}__{name}": size for name, size in added_sizes.items()}
+            snapshots.publish(
+                day, history_sizes[day] | own_sizes, tables_written.result(), counts[day]["total"]
+            )
 
-    totals = {
+    sums = {
         name: sum(day[name] for day in day_summaries.values()) for name in ("rows_read", "new", "repeated")
     }
     summary = {
         "batch_id": args.BATCH_ID,
         "computed_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        **totals,
+        **sums,
         "days": day_summaries,
         "objects": list_output(output, days),
     }
     output.write_text(SUMMARY, json.dumps(summary))
-    print(f"{totals['new']} listens new, {totals['repeated']} repeated", flush=True)
+    print(f"{sums['new']} listens new, {sums['repeated']} repeated", flush=True)
     print(f"done in {time.monotonic() - started:.1f} s", flush=True)
 
 

@@ -28,6 +28,7 @@ from helpers.contract.keys import (
     QUARANTINE_PREFIX,
     REFUSED_USERS_KEY,
     RUNS_PREFIX,
+    SNAPSHOTS_PREFIX,
     catalog_copy_key,
     ending_key,
     erasure_key,
@@ -58,6 +59,7 @@ _MAX_PUT_BYTES = 5 * 1024**3
 _MAX_ROUNDS = 10
 _USERS_COPY_PREFIX = catalog_copy_key("users", "")
 _ARCHIVE_PREFIXES = (HISTORY_PREFIX, STREAMS_PREFIX, QUARANTINE_PREFIX, RUNS_PREFIX, _USERS_COPY_PREFIX)
+_INTERMEDIATE_PREFIXES = (RUNS_PREFIX, SNAPSHOTS_PREFIX)
 _GZIP_MAGIC = b"\x1f\x8b"
 _OVERTAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey", "404"})
 _SKIPPED = frozenset({"InvalidObjectState", "NoSuchKey", "NoSuchVersion"})
@@ -341,9 +343,9 @@ class Eraser:
                     )
 
     def _empty_intermediate_bucket(self) -> None:
-        """Delete every version of every run: each is temporary and derives from the other buckets."""
+        """Delete every version of every run and snapshot: each derives from the other buckets."""
         bucket = self._places.intermediate
-        versions = list(_versions(self._s3, bucket, RUNS_PREFIX))
+        versions = [v for prefix in _INTERMEDIATE_PREFIXES for v in _versions(self._s3, bucket, prefix)]
         self._delete((bucket, version.key, version.version_id) for version in versions)
         unversioned = [version.key for version in versions if version.version_id == "null"]
         for start in range(0, len(unversioned), 1000):
@@ -355,7 +357,7 @@ class Eraser:
         for bucket, prefixes in (
             (self._places.archive, _ARCHIVE_PREFIXES),
             (self._places.source, (STREAMS_PREFIX, USERS_PREFIX)),
-            (self._places.intermediate, (RUNS_PREFIX,)),
+            (self._places.intermediate, _INTERMEDIATE_PREFIXES),
         ):
             for prefix in prefixes:
                 listed = _list_versions(self._s3, bucket, prefix)

@@ -28,7 +28,7 @@ from tests.benchmarks.harness import Measurement
 
 UsualRatios = Mapping[str, Mapping[str, Mapping[str, float]]]
 
-PARTS = ("ingest", "glue_job", "genres", "history", "orchestration", "dag_parsing", "kpi_writer")
+PARTS = ("ingest", "glue_job", "genres", "history", "large_day", "orchestration", "dag_parsing", "kpi_writer")
 WIDTH_OF_A_FILE = 160
 RESULTS = Path(".local") / "benchmarks.json"
 # The cases of `make bench-quick`: part -> case -> contender -> usual ratio of ours to it.

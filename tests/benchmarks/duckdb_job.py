@@ -1,8 +1,8 @@
 """A reference for the Glue job in DuckDB: from the same Parquet to the same listens and KPI items.
 
-It handles a first batch, without history.
+It handles a first batch, or the batch of a day with a history. In that case it writes no listens.
 
-    python duckdb_job.py RUN_INPUT OUTPUT_FOLDER CORES
+    python duckdb_job.py RUN_INPUT OUTPUT_FOLDER CORES [HISTORY_FOLDER]
 """
 
 from __future__ import annotations
@@ -97,21 +97,22 @@ CREATE TABLE items AS
 """
 
 
-def main(source: str, output: str, cores: str) -> None:
+def main(source: str, output: str, cores: str, history: str | None = None) -> None:
     """Compute the KPI items of the run's input; write them and the distinct listens by day."""
     manifest = json.loads(Path(source, "manifest.json").read_text())
     objects = {
         name: [str(Path(source, path)) for path in manifest[name]["objects"]]
         for name in ("listens", "songs", "users")
     }
+    if history:
+        objects["listens"].append(f"{history}/*/*.parquet")
     Path(output).mkdir(parents=True)
     connection = duckdb.connect(config={"threads": int(cores), "temp_directory": f"{output}/tmp"})
     connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
     connection.execute(MINUTES + TABLES.format(**objects))
-    connection.execute(
-        f"COPY listens TO '{output}/listens' (FORMAT parquet, PARTITION_BY (listen_date));"
-        f"COPY items TO '{output}/kpis.json' (FORMAT json)"
-    )
+    connection.execute(f"COPY items TO '{output}/kpis.json' (FORMAT json)")
+    if not history:
+        connection.execute(f"COPY listens TO '{output}/listens' (FORMAT parquet, PARTITION_BY (listen_date))")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ def glue_command(folder: Path, history: Path) -> list[str]:
         "--S3_SOURCE_PATH": folder / "input",
         "--S3_HISTORY_PATH": history,
         "--S3_OUTPUT_PATH": folder / "output",
+        "--S3_SNAPSHOTS_PATH": folder / "snapshots",
     }
     arguments = [text for name, path in paths.items() for text in (name, path.as_uri())]
     return [sys.executable, str(SCRIPT), *arguments, "--BATCH_ID", "bench"]

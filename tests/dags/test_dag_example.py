@@ -216,6 +216,7 @@ class TestDag:
             "--BATCH_ID": run_key,
             "--S3_SOURCE_PATH": f"s3://intermediate/runs/{run_key}/input/",
             "--S3_HISTORY_PATH": "s3://archive/listens/",
+            "--S3_SNAPSHOTS_PATH": "s3://intermediate/snapshots/",
             "--S3_OUTPUT_PATH": f"s3://intermediate/runs/{run_key}/output/",
             "--enable-auto-scaling": "true",
         }

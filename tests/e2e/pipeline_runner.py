@@ -122,7 +122,7 @@ class PipelineRunner:
         }
 
     def _run_glue(self) -> str:
-        from helpers.contract.keys import input_prefix, output_prefix
+        from helpers.contract.keys import SNAPSHOTS_PREFIX, input_prefix, output_prefix
         from helpers.contract.settings import PipelineConfig
         from helpers.run.glue_output import write_summary_of_nothing
         from helpers.run.store import RunStore
@@ -138,6 +138,7 @@ class PipelineRunner:
         arguments = {
             "--S3_SOURCE_PATH": f"s3://{config.intermediate_bucket}/{input_prefix(self.run_key)}",
             "--S3_HISTORY_PATH": f"s3://{config.archive_bucket}/listens/",
+            "--S3_SNAPSHOTS_PATH": f"s3://{config.intermediate_bucket}/{SNAPSHOTS_PREFIX}",
             "--S3_OUTPUT_PATH": f"s3://{config.intermediate_bucket}/{output_prefix(self.run_key)}",
             "--BATCH_ID": self.run_key,
         }

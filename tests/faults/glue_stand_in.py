@@ -62,6 +62,7 @@ class GlueStandIn:
                     path.write_bytes(body)
             computed = Path(folder, "output")
             given["--S3_OUTPUT_PATH"] = f"file://{computed}/"
+            given["--S3_SNAPSHOTS_PATH"] = f"file://{folder}/snapshots/"
             if error := self._run_spark(given):
                 raise RuntimeError(error)
             for crc in computed.rglob(".*"):

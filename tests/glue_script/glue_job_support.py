@@ -59,10 +59,11 @@ def assert_same_frame(actual: DataFrame, expected: DataFrame) -> None:
 
 
 class JobFolder:
-    """The source, history and output folders of a job, written by pyarrow like the pipeline's."""
+    """The folders of a job, written by pyarrow like the pipeline's."""
 
     def __init__(self, root: Path) -> None:
         self.source, self.history, self.output = root / "input", root / "listens", root / "output"
+        self.snapshots = root / "snapshots"
 
     def write_input(
         self,
@@ -96,7 +97,14 @@ class JobFolder:
     def arguments(self, batch_id: str = "batch-1", reprocess_dates: str = "") -> list[str]:
         arguments = ["--S3_SOURCE_PATH", f"{self.source.as_uri()}/", "--S3_HISTORY_PATH"]
         arguments += [f"{self.history.as_uri()}/", "--S3_OUTPUT_PATH", f"{self.output.as_uri()}/"]
-        arguments += ["--BATCH_ID", batch_id, "--JOB_NAME", "music_streaming_kpis"]
+        arguments += [
+            "--S3_SNAPSHOTS_PATH",
+            f"{self.snapshots.as_uri()}/",
+            "--BATCH_ID",
+            batch_id,
+            "--JOB_NAME",
+            "music_streaming_kpis",
+        ]
         return [*arguments, "--REPROCESS_DATES", reprocess_dates] if reprocess_dates else arguments
 
     def run(self, batch_id: str = "batch-1", reprocess_dates: str = "") -> None:

@@ -222,7 +222,8 @@ def test_country_counts_listens_and_distinct_users(frame: Frame) -> None:
         (DAY, "Spain", 2, 3, 0),
         (DAY, "Unknown", 3, 3, 2),
     )
-    assert_same_frame(listens.transform(job.country_totals, users), expected)
+    user_listens = listens.transform(job.user_listen_counts)
+    assert_same_frame(user_listens.transform(job.country_totals, users), expected)
 
 
 def test_large_days_have_parts_of_their_own_and_small_ones_share() -> None:

@@ -509,7 +509,8 @@ def test_missing_argument_ends_the_script_with_a_message_that_names_it() -> None
     )
     assert process.returncode != 0
     assert process.stderr.splitlines()[-1] == (
-        "ValueError: the following arguments are required: --S3_HISTORY_PATH, --S3_OUTPUT_PATH"
+        "ValueError: the following arguments are required: --S3_HISTORY_PATH, --S3_SNAPSHOTS_PATH, "
+        "--S3_OUTPUT_PATH"
     )
 
 

@@ -136,7 +136,8 @@ def s3a_aws(s3a_server: S3aAws) -> S3aAws:
         resources.s3.abort_multipart_upload(
             Bucket=resources.intermediate_bucket, Key=upload["Key"], UploadId=upload["UploadId"]
         )
-    for bucket, prefix in ((resources.intermediate_bucket, "runs/"), (resources.archive_bucket, "")):
+    temporary = [(resources.intermediate_bucket, prefix) for prefix in ("runs/", "snapshots/")]
+    for bucket, prefix in (*temporary, (resources.archive_bucket, "")):
         pages = resources.s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
         for page in pages:
             for entry in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
@@ -166,6 +167,7 @@ class S3aJobFolder(JobFolder):
         arguments = {
             "--S3_SOURCE_PATH": f"s3://{resources.intermediate_bucket}/{prefix}/input/",
             "--S3_HISTORY_PATH": f"s3://{resources.archive_bucket}/listens/",
+            "--S3_SNAPSHOTS_PATH": f"s3://{resources.intermediate_bucket}/snapshots/",
             "--S3_OUTPUT_PATH": f"s3://{resources.intermediate_bucket}/{prefix}/output/",
             "--BATCH_ID": batch_id,
             **({"--REPROCESS_DATES": reprocess_dates} if reprocess_dates else {}),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.glue_script.glue_job_support import at, listen
 from tests.include.stack_policies.policies import GLUE_ROLE, role_statements
 from tests.kpi_oracle import Listen, Song, User, kpi_items
-from tests.s3a.conftest import FILE_COMMITTER, MAGIC_COMMITTER, S3aAws, S3aJobFolder
+from tests.s3a.conftest import FILE_COMMITTER, MAGIC_COMMITTER, SCRIPT_KEY, S3aAws, S3aJobFolder
 from tests.s3a.documented import rows
 
 pytestmark = pytest.mark.slow
@@ -84,6 +85,38 @@ def test_late_batch_its_replay_and_reprocessing_agree_with_the_oracle(make_job: 
 
     assert job.items() == kpi_items([A, B, C], renamed, USERS)
     assert (job.day(DAY)["rows_read"], len(job.day(DAY)["history_objects"])) == (0, 2)
+
+
+@pytest.fixture
+def every_day_is_large(s3a_aws: S3aAws) -> Iterator[None]:
+    """Let the job keep a snapshot of every day."""
+    bucket, s3 = s3a_aws.deployment.resources.intermediate_bucket, s3a_aws.deployment.resources.s3
+    script = s3.get_object(Bucket=bucket, Key=SCRIPT_KEY)["Body"].read()
+    changed, changes = re.subn(rb"(?m)^SNAPSHOT_BYTES = .*$", b"SNAPSHOT_BYTES = 0", script)
+    assert changes == 1
+    s3.put_object(Bucket=bucket, Key=SCRIPT_KEY, Body=changed)
+    yield
+    s3.put_object(Bucket=bucket, Key=SCRIPT_KEY, Body=script)
+
+
+@pytest.mark.usefixtures("every_day_is_large")
+@pytest.mark.parametrize(
+    "committer",
+    [pytest.param(MAGIC_COMMITTER, id="magic-committer"), pytest.param(FILE_COMMITTER, id="file-committer")],
+)
+def test_large_day_continues_from_its_snapshot(make_job: MakeJob, committer: dict[str, str]) -> None:
+    job = make_job(committer)
+    job.write_input([A, B], songs=SONGS, users=USERS)
+    job.run(BATCH)
+    job.keep_added(BATCH)
+    job.write_input([B, C], songs=SONGS, users=USERS)
+
+    job.run(LATE_BATCH)
+
+    assert job.items() == kpi_items([A, B, C], SONGS, USERS)
+    assert job.added() == [C]
+    keys = [key for request in job.requests for key in request["keys"] if request["operation"] == "GetObject"]
+    assert any(re.fullmatch(r"snapshots/tables/.*/users/.*\.parquet", key) for key in keys)
 
 
 def test_job_killed_while_it_commits_leaves_nothing_that_its_retry_keeps(make_job: MakeJob) -> None:

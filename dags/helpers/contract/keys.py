@@ -9,6 +9,8 @@ from helpers.contract.names import STREAMS_PREFIX, split_suffix
 from helpers.contract.records import ObjectVersion
 
 RUNS_PREFIX = "runs/"
+# Intermediate prefix of the large days' totals, from which the Glue job continues.
+SNAPSHOTS_PREFIX = "snapshots/"
 QUARANTINE_PREFIX = "quarantine/"
 # Every accepted listen, by day.
 HISTORY_PREFIX = "listens/"

@@ -207,6 +207,7 @@ class TestExecute:
         assert arguments == {
             "--S3_SOURCE_PATH": f"s3://{config.intermediate_bucket}/runs/{RUN_KEY}/input/",
             "--S3_HISTORY_PATH": f"s3://{config.archive_bucket}/listens/",
+            "--S3_SNAPSHOTS_PATH": f"s3://{config.intermediate_bucket}/snapshots/",
             "--S3_OUTPUT_PATH": f"s3://{config.intermediate_bucket}/runs/{RUN_KEY}/output/",
             "--BATCH_ID": RUN_KEY,
             "--enable-auto-scaling": "true",

@@ -84,6 +84,7 @@ class Kept:
         put(self, self.names.source, "users/users.csv", f"user_id,user_name\n{USER},Zoe\n")
         put(self, self.names.source, "users/users.csv", "user_id,user_name\nu2,Bob\n")
         put(self, self.names.intermediate, "runs/r/combined/part-00000.json", f'["{USER}"]')
+        put(self, self.names.intermediate, "snapshots/tables/t/users/part-00000.parquet", USER)
         item = {"date": DAY, "track_genre": "ALL_GENRES", "status": "complete"}
         item |= {"catalogs_frozen_at": "2024-06-26T00:00:00+00:00"}
         self.dynamodb.put_item(TableName=self.names.table, Item={k: {"S": v} for k, v in item.items()})

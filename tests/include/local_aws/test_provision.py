@@ -136,6 +136,7 @@ def test_only_what_is_temporary_expires(local_aws: str, environment: dict[str, s
         },
         "music-streaming-intermediate": {
             "runs/": {"Expiration": {"Days": 7}},
+            "snapshots/": {"Expiration": {"Days": 7}},
             "athena-results/": {"Expiration": {"Days": 7}},
             "": {
                 "Expiration": {"ExpiredObjectDeleteMarker": True},
