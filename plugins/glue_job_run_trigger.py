@@ -37,9 +37,9 @@ class GlueJobRunTrigger(BaseTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Poll until the run has ended, every 2 seconds at first, later every 30."""
+        """Poll until the run has ended, every half second at first, later every 30 seconds."""
         event = {"job_name": self.job_name, "run_id": self.run_id}
-        seconds = 2.0
+        seconds = 0.5
         try:
             hook = GlueJobHook(aws_conn_id=self.aws_conn_id)
             # Not `asyncio.to_thread`: requesting a connection there ends the triggerer of Airflow 3.0.
