@@ -189,7 +189,7 @@ class TestIntermediate:
         purge(resources, resources.intermediate_bucket)
 
         with timed("intermediate: lost whole during a run"):
-            run.run(start="extract_and_combine_streams")
+            run.run(start="list_stream_files")
 
         assert_consistent(resources, recovered.delivered)
 
