@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,8 +19,9 @@ from tests.e2e.delivered import Delivered, Upload
 from tests.e2e.observed import Resources
 
 
+@cache
 def connect(service: str, endpoint_url: str) -> Any:
-    """Return a client of local AWS that ignores all environment variables."""
+    """Return a client of local AWS that ignores all environment variables; tests share it."""
     client: Any = boto3.client  # not overloaded by service
     return client(
         service,

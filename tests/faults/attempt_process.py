@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import traceback
 from collections.abc import Callable
@@ -11,10 +12,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
+import pytest
 from botocore.loaders import Loader
 
 from include.commands.environment import airflow_environment
+from local_aws_support import RUNNING_LOCAL_AWS
 from tests.e2e.deployment import Deployment, connect
 from tests.e2e.pipeline_runner import PipelineRunner
 from tests.e2e.processes import become
@@ -22,6 +26,7 @@ from tests.faults.glue_operator import RunnerWithOperator
 from tests.faults.glue_stand_in import GlueStandIn
 from tests.faults.safeguards import SAFEGUARDS
 from tests.faults.wire import Fault, Wire
+from tests.quick_clients import share_sessions_of_hooks
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,6 @@ def warm_up() -> None:
     loader: Any = Loader
     for name in ("list_available_services", "load_service_model", "load_data_with_path"):
         setattr(loader, name, _remembered(getattr(loader, name)))
-    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
-
     from helpers import (  # noqa: F401
         archive_streams_data,
         delete_files_from_intermediate_bucket,
@@ -60,15 +63,18 @@ def warm_up() -> None:
     )
     from helpers.aws import clients as aws
 
-    # The hook searches the whole stack for its caller, with the sources of all modules.
-    AwsBaseHook._get_caller = lambda _: "tests"  # type: ignore[method-assign,assignment]
-    # All tasks of a process share an AWS client, because creating one takes as long as ten calls.
-    uncached: Any = aws._client
-    aws._client = cache(uncached)
-    with patch.dict(os.environ, airflow_environment(os.environ, 1, {}, Path(os.environ["AIRFLOW_HOME"]))):
+    share_sessions_of_hooks(pytest.MonkeyPatch())
+    # All attempts share the AWS clients, because creating one takes as long as ten calls.
+    shared: Any = cache(aws._client)
+    aws._client = shared
+    address = os.environ[RUNNING_LOCAL_AWS]
+    home = Path(os.environ["AIRFLOW_HOME"])
+    with patch.dict(os.environ, airflow_environment(os.environ, urlsplit(address).port or 0, {}, home)):
         for service in ("s3", "dynamodb", "cloudwatch", "glue"):
-            connect(service, "http://127.0.0.1:1")
-            uncached(service)
+            connect(service, address)
+            shared(service)
+    # Otherwise the garbage collector would search all of this in each attempt, a third of an attempt's time.
+    gc.freeze()
 
 
 def _remembered(method: Callable[..., Any]) -> Callable[..., Any]:

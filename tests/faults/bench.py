@@ -2,62 +2,60 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Iterable, Sequence
-from copy import deepcopy
-from functools import cached_property
-from typing import Any, NamedTuple
+from pathlib import Path
 
 from tests.e2e.deployment import Deployment, deploy
-from tests.e2e.observed import Resources, read_objects, snapshot
+from tests.e2e.observed import Resources, snapshot
 from tests.e2e.oracle import assert_another_run_changes_nothing, assert_consistent
 from tests.faults import batch
 from tests.faults.attempts import Attempt, Attempts, next_task
+from tests.faults.kept_state import KeptState
+from tests.faults.undisturbed_run import UndisturbedRun
 from tests.faults.wire import Call, Fault
 from tests.scenarios import Scenarios
 
+UNIQUE_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 EARLIER_RUN, RUN, NEXT_RUN = (f"manual__2024-07-0{day}T00:00:00+00:00" for day in (1, 2, 3))
 
 
-class _Objects(NamedTuple):
-    """The results of a run: the archive's objects by key, and the table's items."""
-
-    archived: dict[str, bytes]
-    items: list[dict[str, Any]]
-
-
 class Bench:
-    """Creates pipelines with a complete earlier run and a batch that waits in the source bucket."""
+    """Pipelines with a complete earlier run and a batch that waits in the source bucket.
 
-    def __init__(self, stack: Deployment, attempts: Attempts) -> None:
-        """Take the stack in which each pipeline gets its own buckets and table."""
+    There is one at a time, because all have the same buckets and table: a new one replaces the last.
+
+    Attributes:
+        attempts: makes attempts at runs.
+        run: the undisturbed run of the batch.
+    """
+
+    def __init__(self, stack: Deployment, attempts: Attempts, judged: Path) -> None:
+        """Take the stack whose role and topic the pipelines have, and a folder that all processes share."""
         self.attempts = attempts
         self._stack = stack
-        self._states: set[object] = set()
+        self._judged = judged
+        deployment = self.deploy_empty()
+        deployment.upload_all({**batch.EARLIER_CATALOGS, **batch.EARLIER_FILES})
+        self.check(deployment, attempts.make(deployment, EARLIER_RUN))
+        deployment.upload_all({**batch.CATALOGS, **batch.FILES})
+        self._batch_waits = KeptState(deployment)
+        self.run = UndisturbedRun(attempts, deployment, RUN)
+        self.check(deployment, self.run.attempt)
+
+    @property
+    def calls(self) -> list[Call]:
+        """The AWS calls of an undisturbed run of the batch."""
+        return self.run.calls
 
     def deploy(self) -> Deployment:
         """Make a pipeline in which the batch was delivered after an earlier run had ended."""
-        template, left = self._after_earlier_run
-        deployment = self.deploy_empty()
-        deployment.delivered = deepcopy(template.delivered)
-        resources = deployment.resources
-        for key, body in left.archived.items():
-            resources.s3.put_object(Bucket=resources.archive_bucket, Key=key, Body=body)
-        for item in left.items:
-            resources.dynamodb.put_item(TableName=resources.kpi_table, Item=item)
-        deployment.upload_all({**batch.CATALOGS, **batch.FILES})
-        return deployment
+        return self._batch_waits.restore()
 
     def deploy_empty(self) -> Deployment:
-        """Make a pipeline to which nothing was delivered."""
+        """Make a pipeline of its own buckets and table, to which nothing was delivered."""
         return deploy(self._stack.endpoint_url, self._stack.airflow_home, self._stack.names)
-
-    @cached_property
-    def calls(self) -> list[Call]:
-        """The AWS calls of an undisturbed run of the batch."""
-        deployment = self.deploy()
-        attempt = self.attempts.make(deployment, RUN)
-        self.check(deployment, attempt)
-        return attempt.calls
 
     def is_new(self, deployment: Deployment, dag_run_id: str, attempt: Attempt, done: Sequence[Call]) -> bool:
         """Return whether no interrupted run left AWS in this state before.
@@ -71,11 +69,15 @@ class Bench:
             attempt: the attempt that died or failed.
             done: the calls that AWS executed for it.
         """
-        changes = tuple(call.operation for call in done if call.mutating)
-        state = (dag_run_id, next_task(attempt), changes, _names(deployment.resources))
-        is_new = state not in self._states
-        self._states.add(state)
-        return is_new
+        changes = [call.operation for call in done if call.mutating]
+        state = repr((dag_run_id, next_task(attempt), changes, _names(deployment.resources)))
+        # Each process of pytest has other versions of the objects.
+        digest = hashlib.sha256(UNIQUE_ID.sub("id", state).encode()).hexdigest()
+        try:
+            (self._judged / digest).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
 
     def check(self, deployment: Deployment, attempt: Attempt) -> None:
         """Let the oracle judge the state once the last attempt of the run has ended.
@@ -92,10 +94,9 @@ class Bench:
     def survive(
         self,
         faults: Sequence[Fault],
-        endure: Callable[[Deployment, Fault], None],
+        endure: Callable[[Fault], None],
         scenarios: Scenarios,
         numbers_of: Callable[[Fault], Iterable[int]],
-        deploy: Callable[[], Deployment] | None = None,
     ) -> None:
         """Let each fault happen to its own pipeline, and count the survivors.
 
@@ -104,7 +105,6 @@ class Bench:
             endure: runs a pipeline with its fault and judges the result.
             scenarios: records what was tried.
             numbers_of: the scenarios that a fault is an instance of.
-            deploy: creates the pipelines; by default with the batch waiting.
 
         Raises:
             AssertionError: lists each fault that did harm, and the harm.
@@ -112,7 +112,7 @@ class Bench:
         problems = []
         for fault in faults:
             try:
-                endure((deploy or self.deploy)(), fault)
+                endure(fault)
                 survived = True
             except Exception as error:
                 problems.append(f"{fault}: {type(error).__name__}: {error}")
@@ -128,22 +128,8 @@ class Bench:
         attempt = self.attempts.make(deployment, dag_run_id)
         assert (attempt.error or "").startswith("AirflowSkipException"), attempt
 
-    @cached_property
-    def _after_earlier_run(self) -> tuple[Deployment, _Objects]:
-        deployment = self.deploy_empty()
-        deployment.upload_all({**batch.EARLIER_CATALOGS, **batch.EARLIER_FILES})
-        attempt = self.attempts.make(deployment, EARLIER_RUN)
-        self.check(deployment, attempt)
-        resources = deployment.resources
-        items = resources.dynamodb.scan(TableName=resources.kpi_table)["Items"]
-        return deployment, _Objects(_archived(resources), items)
 
-
-def _archived(resources: Resources) -> dict[str, bytes]:
-    return read_objects(resources, resources.archive_bucket, "")
-
-
-def _names(resources: Resources) -> frozenset[str]:
+def _names(resources: Resources) -> list[str]:
     """Return the names of all objects and items; each pipeline has other names of buckets."""
     buckets = {
         resources.source_bucket: "source",
@@ -151,4 +137,4 @@ def _names(resources: Resources) -> frozenset[str]:
         resources.archive_bucket: "archive",
     }
     names = (name.removeprefix("s3://").partition("/") for name in snapshot(resources))
-    return frozenset(f"{buckets.get(bucket, bucket)} {key}" for bucket, _, key in names)
+    return sorted(f"{buckets.get(bucket, bucket)} {key}" for bucket, _, key in names)

@@ -6,6 +6,7 @@ request per line from stdin and answers with pytest's exit code.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -36,6 +37,8 @@ def main() -> None:
     sys.path.pop(0)
     for name in LIBRARIES:
         importlib.import_module(name)
+    # The garbage collector need not search the libraries in each of the processes.
+    gc.freeze()
     for line in sys.stdin:
         child = os.fork()
         if not child:

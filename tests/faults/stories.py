@@ -1,7 +1,6 @@
 """Events beside a run of the batch, at any of its AWS calls, until the oracle judges.
 
-A story takes a pipeline in which the batch waits, the call where the event happens, and a safeguard to switch
-off, or None.
+A story takes the call where the event happens, and a safeguard that is off from its task on, or None.
 """
 
 from __future__ import annotations
@@ -22,13 +21,10 @@ COPIES_IN_QUARANTINE = re.compile(r".* was delivered .*: \[('archive quarantine/
 NEWER = stream_file([*batch.listens(FIRST_DAY, 40, 3), *batch.listens(SECOND_DAY, 30, 20)])
 
 
-def file_comes(
-    bench: Bench, deployment: Deployment, where: Fault, without: str | None = None, key: str = "streams/z.csv"
-) -> None:
+def file_comes(bench: Bench, where: Fault, without: str | None = None, key: str = "streams/z.csv") -> None:
     """A file is delivered and may replace one of the batch; this run or the next one takes it."""
-    attempt = bench.attempts.make(
-        deployment, RUN, fault=where, without=without, meanwhile=lambda _: deployment.upload(key, NEWER)
-    )
+    deployment, make = bench.run.with_fault(where)
+    attempt = make(without=without, meanwhile=lambda _: deployment.upload(key, NEWER))
     assert attempt.paused
     assert attempt.unfinished is None, attempt.error
     assert_consistent(deployment.resources, deployment.delivered)
@@ -37,9 +33,7 @@ def file_comes(
     bench.expect_nothing_to_do(deployment, LAST_RUN)
 
 
-def retry_runs_beside_zombie(
-    bench: Bench, deployment: Deployment, where: Fault, without: str | None = None
-) -> None:
+def retry_runs_beside_zombie(bench: Bench, where: Fault, without: str | None = None) -> None:
     """A task hangs, Airflow gives it up, a retry completes the run, and then the first attempt resumes."""
     ended: dict[str, object] = {}
 
@@ -49,10 +43,9 @@ def retry_runs_beside_zombie(
         assert attempt.unfinished is None, attempt.error
         ended.update(_contents(deployment))
 
+    deployment, make = bench.run.with_fault(where)
     task = bench.calls[where.call - 1].task
-    attempt = bench.attempts.make(
-        deployment, RUN, until=task, fault=where, without=without, meanwhile=give_up
-    )
+    attempt = make(until=task, without=without, meanwhile=give_up)
 
     assert attempt.paused
     assert _contents(deployment) == ended, "the zombie changed what its retry had left"
@@ -62,16 +55,15 @@ def retry_runs_beside_zombie(
     assert_consistent(deployment.resources, deployment.delivered)
 
 
-def another_run_comes_between(
-    bench: Bench, deployment: Deployment, where: Fault, without: str | None = None
-) -> None:
+def another_run_comes_between(bench: Bench, where: Fault, without: str | None = None) -> None:
     """This run hangs; another run takes the same files and a newer one, and ends; then this run resumes."""
 
     def run_another(_: Attempt) -> None:
         deployment.upload("streams/z.csv", NEWER)
         expect_end(bench.attempts.make(deployment, NEXT_RUN))
 
-    attempt = bench.attempts.make(deployment, RUN, fault=where, without=without, meanwhile=run_another)
+    deployment, make = bench.run.with_fault(where)
+    attempt = make(without=without, meanwhile=run_another)
     assert attempt.paused
     expect_end(bench.attempts.run_to_end(deployment, RUN, attempt))
     problems = find_problems(observe(deployment.resources), deployment.delivered)

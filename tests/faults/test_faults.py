@@ -7,7 +7,6 @@ from collections import Counter
 
 import pytest
 
-from tests.e2e.deployment import Deployment
 from tests.e2e.observed import read_objects
 from tests.faults import batch
 from tests.faults.bench import RUN, Bench
@@ -35,8 +34,9 @@ IRREVERSIBLE = ("archive_streams_data", "delete_files_from_intermediate_bucket")
 def test_answer_lost_after_any_change_makes_no_difference(
     bench: Bench, scenarios: Scenarios, kind: str
 ) -> None:
-    def endure(deployment: Deployment, fault: Fault) -> None:
-        attempt = bench.attempts.make(deployment, RUN, fault=fault)
+    def endure(fault: Fault) -> None:
+        deployment, make = bench.run.with_fault(fault)
+        attempt = make()
         assert len(attempt.calls) > len(bench.calls), "nothing was tried again"
         bench.check(deployment, attempt)
 
@@ -49,7 +49,8 @@ def test_answer_lost_after_any_change_makes_no_difference(
 def test_fault_that_passes_at_every_call_makes_no_difference(
     bench: Bench, scenarios: Scenarios, kind: str
 ) -> None:
-    def endure(deployment: Deployment, fault: Fault) -> None:
+    def endure(fault: Fault) -> None:
+        deployment = bench.deploy()
         attempt = bench.attempts.make(deployment, RUN, fault=fault)
         assert len(attempt.calls) == 2 * len(bench.calls)
         assert len(attempt.waits) == len(bench.calls)
@@ -63,9 +64,10 @@ def test_fault_that_passes_at_every_call_makes_no_difference(
 def test_fault_that_lasts_from_any_call_on_fails_loudly_and_can_be_resumed(
     bench: Bench, scenarios: Scenarios, kind: str
 ) -> None:
-    def endure(deployment: Deployment, fault: Fault) -> None:
+    def endure(fault: Fault) -> None:
         task = bench.calls[fault.call - 1].task
-        attempt = bench.attempts.make(deployment, RUN, fault=fault)
+        deployment, make = bench.run.with_fault(fault)
+        attempt = make()
         assert attempt.unfinished == task
         assert re.search(SAYS[kind], attempt.error or ""), attempt.error
         tried = Counter(call.request_id for call in attempt.calls[fault.call - 1 :])

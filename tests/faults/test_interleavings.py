@@ -7,13 +7,12 @@ from functools import partial
 
 import pytest
 
-from tests.e2e.deployment import Deployment
 from tests.faults.bench import Bench
 from tests.faults.stories import another_run_comes_between, file_comes, paused, retry_runs_beside_zombie
 from tests.faults.wire import Fault
 from tests.scenarios import Scenarios
 
-Story = Callable[[Bench, Deployment, Fault], None]
+Story = Callable[[Bench, Fault], None]
 FILE_OF_THE_BATCH = "streams/late.csv"
 STORIES: dict[str, Story] = {
     "file arrives": file_comes,
@@ -60,7 +59,7 @@ def live_through(bench: Bench, scenarios: Scenarios, story: str, numbers: list[i
 
     bench.survive(
         [paused(number) for number in numbers],
-        lambda deployment, fault: STORIES[story](bench, deployment, fault),
+        lambda fault: STORIES[story](bench, fault),
         scenarios,
         scenarios_of,
     )

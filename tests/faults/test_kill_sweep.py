@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
 from tests.e2e.data import FIRST_DAY, SECOND_DAY
-from tests.e2e.deployment import Deployment
 from tests.e2e.oracle import assert_consistent
 from tests.faults import batch
-from tests.faults.attempts import Attempt
 from tests.faults.bench import NEXT_RUN, RUN, Bench
 from tests.faults.stories import LAST_RUN, expect_end
+from tests.faults.undisturbed_run import UndisturbedRun
 from tests.faults.wire import Call, Fault
 from tests.scenarios import Scenarios
 
@@ -37,8 +37,9 @@ def test_run_killed_at_any_call_ends_as_if_nothing_had_happened(
 
 
 def kill_and_run_again(bench: Bench, scenarios: Scenarios, faults: list[Fault]) -> None:
-    def endure(deployment: Deployment, fault: Fault) -> None:
-        attempt = bench.attempts.make(deployment, RUN, fault=fault)
+    def endure(fault: Fault) -> None:
+        deployment, make = bench.run.with_fault(fault)
+        attempt = make()
         assert attempt.killed
         assert attempt.unfinished == bench.calls[fault.call - 1].task
         if bench.is_new(deployment, RUN, attempt, executed(bench.calls, fault)):
@@ -53,21 +54,17 @@ def kill_and_run_again(bench: Bench, scenarios: Scenarios, faults: list[Fault]) 
 def test_reprocessing_killed_at_any_change_ends_as_if_nothing_had_happened(
     bench: Bench, scenarios: Scenarios, kind: str
 ) -> None:
-    def reprocess(deployment: Deployment, fault: Fault | None = None) -> Attempt:
-        expect_end(bench.attempts.make(deployment, RUN))
-        deployment.upload_all(batch.catalogs(first_genre="acoustic"))
-        return bench.attempts.make(deployment, LAST_RUN, fault=fault, reprocess_dates=BOTH_DAYS)
-
-    def endure(deployment: Deployment, fault: Fault) -> None:
-        attempt = reprocess(deployment, fault)
+    def endure(fault: Fault) -> None:
+        deployment, make = run.with_fault(fault)
+        attempt = make()
         assert attempt.killed
-        if bench.is_new(deployment, LAST_RUN, attempt, executed(calls, fault)):
+        if bench.is_new(deployment, LAST_RUN, attempt, executed(run.calls, fault)):
             attempt = bench.attempts.run_to_end(deployment, LAST_RUN, attempt, reprocess_dates=BOTH_DAYS)
             bench.check(deployment, attempt)
 
-    calls = reprocess(bench.deploy()).calls
-    assert "prepare_reprocessing" in {call.task for call in calls}
-    faults = [Fault(kind, number) for number, call in enumerate(calls, 1) if call.mutating]
+    run = reprocessing(bench)
+    assert "prepare_reprocessing" in {call.task for call in run.calls}
+    faults = [Fault(kind, number) for number, call in enumerate(run.calls, 1) if call.mutating]
     bench.survive(faults, endure, scenarios, lambda fault: [23])
 
 
@@ -76,23 +73,36 @@ def test_reprocessing_killed_at_any_change_ends_as_if_nothing_had_happened(
 def test_run_without_a_valid_row_killed_at_any_change_quarantines_its_files_all_the_same(
     bench: Bench, scenarios: Scenarios, kind: str
 ) -> None:
-    def deploy() -> Deployment:
-        deployment = bench.deploy_empty()
-        deployment.upload_all({**batch.CATALOGS, **batch.BROKEN_FILES})
-        return deployment
-
-    def endure(deployment: Deployment, fault: Fault) -> None:
-        attempt = bench.attempts.make(deployment, RUN, fault=fault)
+    def endure(fault: Fault) -> None:
+        deployment, make = run.with_fault(fault)
+        attempt = make()
         assert attempt.killed
         attempt = bench.attempts.run_to_end(deployment, RUN, attempt)
         assert (attempt.error or "").startswith("NoValidRowsError: None of 2 stream files has a valid row")
         assert_consistent(deployment.resources, deployment.delivered)
         bench.expect_nothing_to_do(deployment, NEXT_RUN)
 
-    calls = bench.attempts.make(deploy(), RUN).calls
-    assert calls[-1].task == "move_files_to_intermediate_bucket"
-    faults = [Fault(kind, number) for number, call in enumerate(calls, 1) if call.mutating]
-    bench.survive(faults, endure, scenarios, lambda fault: [23], deploy)
+    run = run_without_a_valid_row(bench)
+    assert run.calls[-1].task == "move_files_to_intermediate_bucket"
+    faults = [Fault(kind, number) for number, call in enumerate(run.calls, 1) if call.mutating]
+    bench.survive(faults, endure, scenarios, lambda fault: [23])
+
+
+@cache
+def reprocessing(bench: Bench) -> UndisturbedRun:
+    """Reprocess both days with another catalog."""
+    deployment = bench.deploy()
+    expect_end(bench.attempts.make(deployment, RUN))
+    deployment.upload_all(batch.catalogs(first_genre="acoustic"))
+    return UndisturbedRun(bench.attempts, deployment, LAST_RUN, reprocess_dates=BOTH_DAYS)
+
+
+@cache
+def run_without_a_valid_row(bench: Bench) -> UndisturbedRun:
+    """Run the pipeline on files that all go into quarantine."""
+    deployment = bench.deploy_empty()
+    deployment.upload_all({**batch.CATALOGS, **batch.BROKEN_FILES})
+    return UndisturbedRun(bench.attempts, deployment, RUN)
 
 
 def executed(calls: list[Call], fault: Fault) -> list[Call]:

@@ -8,7 +8,6 @@ from functools import partial
 
 import pytest
 
-from tests.e2e.deployment import Deployment
 from tests.e2e.observed import read_objects
 from tests.faults.bench import RUN, Bench
 from tests.faults.safeguards import SAFEGUARDS
@@ -16,32 +15,28 @@ from tests.faults.stories import another_run_comes_between, file_comes, retry_ru
 from tests.faults.test_interleavings import FILE_OF_THE_BATCH
 from tests.faults.wire import PAUSED, Fault
 
-Story = Callable[[Bench, Deployment, str | None], None]
+Story = Callable[[Bench, str | None], None]
 
 
-def fault_and_rerun(bench: Bench, deployment: Deployment, without: str | None, fault: Fault | None) -> None:
+def fault_and_rerun(bench: Bench, without: str | None, fault: Fault | None) -> None:
+    deployment = bench.deploy()
     attempt = bench.attempts.make(deployment, RUN, fault=fault, without=without)
     bench.check(deployment, bench.attempts.run_to_end(deployment, RUN, attempt))
 
 
 def pause(
-    bench: Bench,
-    deployment: Deployment,
-    without: str | None,
-    story: Callable[..., None],
-    operation: str,
-    task: str = "",
+    bench: Bench, without: str | None, story: Callable[..., None], operation: str, task: str = ""
 ) -> None:
     [number, *_] = (
         number
         for number, call in enumerate(bench.calls, 1)
         if operation in call.operation and task in call.task
     )
-    story(bench, deployment, Fault(PAUSED, number), without)
+    story(bench, Fault(PAUSED, number), without)
 
 
-def item_vanishes_from_output(bench: Bench, deployment: Deployment, without: str | None) -> None:
-    attempt = bench.attempts.make(deployment, RUN, until="trigger_glue_job")
+def item_vanishes_from_output(bench: Bench, without: str | None) -> None:
+    deployment, results = bench.run.before("store_kpis_in_dynamodb")
     s3, bucket = deployment.resources.s3, deployment.resources.intermediate_bucket
     key, content = next(
         (key, content)
@@ -50,7 +45,7 @@ def item_vanishes_from_output(bench: Bench, deployment: Deployment, without: str
     )
     kept = [line for line in content.splitlines() if json.loads(line)["track_genre"] != "disco"]
     s3.put_object(Bucket=bucket, Key=key, Body=b"\n".join(kept))
-    attempt = bench.attempts.make(deployment, RUN, attempt.results, "store_kpis_in_dynamodb", without=without)
+    attempt = bench.attempts.make(deployment, RUN, results, "store_kpis_in_dynamodb", without=without)
     bench.check(deployment, bench.attempts.run_to_end(deployment, RUN, attempt))
 
 
@@ -112,7 +107,7 @@ def test_every_safeguard_is_switched_off_once() -> None:
 @pytest.mark.parametrize("safeguard", STORIES)
 def test_oracle_notices_when_it_is_off_that(bench: Bench, safeguard: str) -> None:
     story, problem, _ = STORIES[safeguard]
-    story(bench, bench.deploy(), None)
+    story(bench, None)
 
     with pytest.raises(AssertionError, match=problem):
-        story(bench, bench.deploy(), safeguard)
+        story(bench, safeguard)
