@@ -116,7 +116,7 @@ test-fast: $(INSTALLED) ## Run most tests of the DAG, its helpers and the Glue s
 	@.venv/bin/python -m pytest $(FAST_TESTS)
 
 test-faults: $(INSTALLED) ## Run every scenario, and inject every failure at every AWS call; ends with a table [SEED=number]
-	@echo 'Running the fault tests; this takes 15 to 35 minutes'
+	@echo 'Running the fault tests; this takes 10 to 35 minutes'
 	@.venv/bin/python -m pytest -m scenarios $(IN_PARALLEL) --all-scenarios --hypothesis-seed='$(SEED)' --durations=10
 
 test-browser: $(INSTALLED) $(AIRFLOW3_INSTALLED) $(DASHBOARD_INSTALLED) ## Test both Airflows' UIs and the dashboard in Chromium

@@ -25,7 +25,7 @@ The job takes these arguments:
 
 * ``--S3_SOURCE_PATH``: the run's input; its ``manifest.json`` names the objects
 * ``--S3_HISTORY_PATH``: the history, one ``listen_date=YYYY-MM-DD`` folder per day; read-only
-* ``--S3_SNAPSHOTS_PATH``: the snapshots; they may be deleted at any time when no job runs
+* ``--S3_SNAPSHOTS_PATH``: the snapshots; they may be deleted whenever no job runs
 * ``--S3_OUTPUT_PATH``: where the job writes the added listens, the KPI items and, last, ``summary.json``
 * ``--BATCH_ID``: the run key
 * ``--REPROCESS_DATES`` (optional): days to reprocess from the history, separated by commas
@@ -408,9 +408,13 @@ class Folder:
         return f"{self._uri}/{name}".rstrip("/")
 
     def sizes(self, pattern: str) -> dict[str, int]:
-        """Return file name -> size in bytes for the files that match a glob; empty if there are none."""
+        """Return file name -> size in bytes for the files that match a glob; empty if there are none.
+
+        Spark ignores files whose name begins with `_` or `.`, and so does this.
+        """
         statuses = self._file_system.globStatus(self._path(pattern)) or []
-        return {status.getPath().getName(): status.getLen() for status in statuses if status.isFile()}
+        files = {status.getPath().getName(): int(status.getLen()) for status in statuses if status.isFile()}
+        return {name: size for name, size in files.items() if not name.startswith(("_", "."))}
 
     def read_text(self, name: str) -> str:
         stream = self._file_system.open(self._path(name))
@@ -548,7 +552,7 @@ def sum_totals(totals: Sequence[Totals]) -> Totals:
     listen_count = F.sum("listen_count").alias("listen_count")
     return Totals(
         tracks.groupBy("listen_date", "track_id").agg(listen_count),
-        # One partition holds all listens of a user and day, so grouping them shuffles nothing.
+        # One partition holds all listens of a user and day. Only the rows of snapshots are shuffled.
         users.groupBy("part", "listen_date", "user_id", "word").agg(
             F.bit_or("genres").alias("genres"), listen_count
         ),
@@ -585,19 +589,31 @@ def count_totals(totals: Totals, genres: DataFrame) -> Counts:
 
 # Increase this when the content of a snapshot changes its meaning.
 SNAPSHOT_FORMAT = 1
-# A day has a snapshot from this size on, in bytes of Parquet. The queries about a snapshot take longer than
-# reading a smaller day.
+# A day has a snapshot from this size on, in bytes of Parquet. A smaller day is read faster than a snapshot is
+# read and written.
 SNAPSHOT_BYTES = 64 * 1024 * 1024
-TABLES = {"tracks": TRACK_TOTALS_SCHEMA, "users": USER_TOTALS_SCHEMA}
+# A snapshot is used if at most this share of the day's bytes is read with it.
+SHARE_READ_WITH_SNAPSHOT = 0.5
+TOTALS_SCHEMAS = {"tracks": TRACK_TOTALS_SCHEMA, "users": USER_TOTALS_SCHEMA}
 
 
 @dataclass
 class Snapshot:
-    """The folder of a snapshot's tables, their size in bytes, and the day's number of listens."""
+    """A snapshot's name, its files (name -> size in bytes) and the day's number of listens."""
 
-    folder: str
-    size: int
+    name: str
+    files: dict[str, int]
     listens: int
+
+    @property
+    def folders(self) -> set[str]:
+        """The folders of its files, one for each table."""
+        return {file.rpartition("/")[0] for file in self.files}
+
+    def size_to_read(self, span: TimeRange, history_size: int) -> float:
+        """Estimate the bytes to read with it: its files, and the history of this span of the day."""
+        first, last = span
+        return sum(self.files.values()) + history_size * (last - first) / (SECONDS_PER_DAY * 1_000_000)
 
 
 class Snapshots:
@@ -612,43 +628,57 @@ class Snapshots:
         self._folder, self._songs = folder, songs
 
     def find(self, day: str, history_sizes: Mapping[str, int]) -> Snapshot | None:
-        """Return the day's snapshot as of these history files (name -> size in bytes), or None."""
-        name = self._name(day, history_sizes)
-        if not self._folder.sizes(name):
-            return None
-        found = json.loads(self._folder.read_text(name))
-        sizes = self._table_sizes(found["folder"], day)
-        # The tables are older than the object that names them, so they expire first.
-        return (
-            Snapshot(found["folder"], sum(sizes.values()), found["listens"])
-            if sizes == found["sizes"]
-            else None
-        )
+        """Return the day's snapshot as of these history files (name -> size in bytes), or None.
+
+        A snapshot that is damaged, or has lost a file, counts as none.
+        """
+        snapshot = self._load(self._name(day, history_sizes))
+        return snapshot if snapshot and self._sizes(snapshot.folders) == snapshot.files else None
 
     def read(
-        self, spark: SparkSession, snapshots: Mapping[str, Snapshot], parts: Mapping[str, Sequence[int]]
+        self, spark: SparkSession, snapshots: Iterable[Snapshot], parts: Mapping[str, Sequence[int]]
     ) -> Totals:
-        """Return the totals of these days' snapshots, with the users in these parts."""
-
-        def read_table(table: str) -> DataFrame:
-            folders = [f"{found.folder}/{table}/day={day}" for day, found in snapshots.items()]
-            return read_parquet(spark, TABLES[table], [self._folder.uri(folder) for folder in folders])
-
-        return Totals(read_table("tracks"), read_table("users").transform(with_part, parts))
+        """Return the totals of these snapshots, with the users in these parts."""
+        tables = {}
+        for table, schema in TOTALS_SCHEMAS.items():
+            # Named one by one, so that Spark fails if one is deleted meanwhile.
+            files = [file for snapshot in snapshots for file in snapshot.files if f"/{table}/" in file]
+            tables[table] = read_parquet(spark, schema, [self._folder.uri(file) for file in files])
+        return Totals(tables["tracks"], tables["users"].transform(with_part, parts))
 
     def write_tables(self, totals: Totals, days: Sequence[str]) -> str:
         """Write the totals of these days, if there are any, to a new folder; return its name."""
         folder = f"tables/{uuid.uuid4()}"
         for table, rows in (("tracks", totals.tracks), ("users", totals.users)) if days else ():
-            of_days = rows.where(F.col("listen_date").isin(*days)).select(*TABLES[table].names)
+            of_days = rows.where(F.col("listen_date").isin(*days)).select(*TOTALS_SCHEMAS[table].names)
             writer = of_days.withColumn("day", F.col("listen_date")).write.partitionBy("day")
             writer.parquet(self._folder.uri(f"{folder}/{table}"))
         return folder
 
-    def publish(self, day: str, history_sizes: Mapping[str, int], folder: str, listens: int) -> None:
-        """Make the tables of this folder the day's snapshot as of these history files."""
-        content = {"folder": folder, "sizes": self._table_sizes(folder, day), "listens": listens}
-        self._folder.write_text(self._name(day, history_sizes), json.dumps(content))
+    def publish(
+        self, day: str, history_sizes: Mapping[str, int], folder: str, listens: int, before: Snapshot | None
+    ) -> None:
+        """Make the tables in this folder the day's snapshot as of these history files.
+
+        The day's other snapshots are deleted, except the one before, which a repetition of this job needs.
+        """
+        name = self._name(day, history_sizes)
+        files = self._sizes(f"{folder}/{table}/day={day}" for table in TOTALS_SCHEMAS)
+        self._folder.write_text(name, json.dumps({"files": files, "listens": listens}))
+        others = {f"listen_date={day}/{file}" for file in self._folder.sizes(f"listen_date={day}/*.json")}
+        for other in others - {name, before.name if before else ""}:
+            superseded = self._load(other)
+            self._folder.delete(other)
+            for tables in superseded.folders if superseded else ():
+                self._folder.delete(tables)
+
+    def _load(self, name: str) -> Snapshot | None:
+        if not self._folder.sizes(name):
+            return None
+        try:
+            return Snapshot(name, **json.loads(self._folder.read_text(name)))
+        except (ValueError, TypeError):
+            return None
 
     def _name(self, day: str, history_sizes: Mapping[str, int]) -> str:
         state = json.dumps([SNAPSHOT_FORMAT, self._catalog, sorted(history_sizes.items())])
@@ -660,11 +690,11 @@ class Snapshots:
         checksum = F.bit_xor(F.xxhash64("track_id", "track_genre", "is_first"))
         return list(self._songs.agg(F.count("*"), checksum).collect()[0])
 
-    def _table_sizes(self, folder: str, day: str) -> dict[str, int]:
+    def _sizes(self, folders: Iterable[str]) -> dict[str, int]:
         return {
-            f"{table}/{name}": size
-            for table in TABLES
-            for name, size in self._folder.sizes(f"{folder}/{table}/day={day}/*.parquet").items()
+            f"{folder}/{name}": size
+            for folder in folders
+            for name, size in self._folder.sizes(f"{folder}/*.parquet").items()
         }
 
 
@@ -684,7 +714,7 @@ PARTITIONS_PER_FILE = 4
 
 
 def day_sizes(
-    rows_read: Mapping[str, int], input_size: int, stored_sizes: Mapping[str, int]
+    rows_read: Mapping[str, int], input_size: int, stored_sizes: Mapping[str, float]
 ) -> dict[str, float]:
     """Estimate each day's size in bytes of Parquet: its input, and what is stored of it."""
     row_size = input_size / max(1, sum(rows_read.values()))
@@ -977,13 +1007,14 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
         stored_sizes = {day: sum(sizes.values()) for day, sizes in history_sizes.items()}
         days_of_history = [day for day, size in stored_sizes.items() if size]
         sizes = day_sizes(rows_read, tables["listens"].size, stored_sizes)
-        large_days = [day for day, size in sizes.items() if size > SNAPSHOT_BYTES]
-        used = {
-            day: snapshot
-            for day in large_days
-            if day not in args.REPROCESS_DATES and (snapshot := snapshots.find(day, history_sizes[day]))
-        }
-        to_read = stored_sizes | {day: snapshot.size for day, snapshot in used.items()}
+        large_days = [day for day in days if sizes[day] > SNAPSHOT_BYTES and day not in args.REPROCESS_DATES]
+        used, to_read = {}, dict[str, float](stored_sizes)
+        for day in large_days:
+            if snapshot := snapshots.find(day, history_sizes[day]):
+                size = snapshot.size_to_read(time_ranges[day], stored_sizes[day])
+                # With a batch that spans most of the day, a snapshot saves nothing.
+                if size <= stored_sizes[day] * SHARE_READ_WITH_SNAPSHOT:
+                    used[day], to_read[day] = snapshot, size
         parts = plan_parts(day_sizes(rows_read, tables["listens"].size, to_read))
         partitions = parts[days[-1]].stop
         spark.conf.set("spark.sql.shuffle.partitions", partitions)
@@ -995,7 +1026,7 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
             days_of_history,
             {day: time_ranges[day] for day in used},
         )
-        if changed := [day for day in used if set(history_files[day]) != set(history_sizes[day])]:
+        if changed := [day for day in large_days if set(history_files[day]) != set(history_sizes[day])]:
             raise RuntimeError(f"the history of {', '.join(changed)} changed meanwhile: run the job again")
         history_objects = sum(map(len, history_files.values()))
         print(f"{history_objects} history objects of these days; {partitions} partitions", flush=True)
@@ -1009,10 +1040,10 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
         changed_days = [day for day in large_days if day not in used or counts[day]["added"]]
         if large_days:
             genres = songs.transform(number_genres).persist()
-            # A snapshot has what was accepted before.
-            missing = listens.where(is_added() | ~F.col("listen_date").isin(*used)) if used else listens
-            stored = [snapshots.read(spark, used, numbers)] if used else []
-            totals = sum_totals([totals_of(missing, songs, genres), *stored])
+            # A snapshot counts the listens in the history already.
+            uncounted = listens.where(is_added() | ~F.col("listen_date").isin(*used)) if used else listens
+            counted = [snapshots.read(spark, used.values(), numbers)] if used else []
+            totals = sum_totals([totals_of(uncounted, songs, genres), *counted])
             for table in (totals.tracks, totals.users):
                 table.persist()
             kpi_counts = count_totals(totals, genres)
@@ -1026,7 +1057,11 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
             added_sizes = output.sizes(f"listens/listen_date={day}/*.parquet")
             own_sizes = {f"{args.BATCH_ID}__{name}": size for name, size in added_sizes.items()}
             snapshots.publish(
-                day, history_sizes[day] | own_sizes, tables_written.result(), counts[day]["total"]
+                day=day,
+                history_sizes=history_sizes[day] | own_sizes,
+                folder=tables_written.result(),
+                listens=counts[day]["total"],
+                before=used.get(day),
             )
 
     sums = {

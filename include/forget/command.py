@@ -130,7 +130,7 @@ def _describe(found: Found, eraser: Eraser, places: Places) -> list[str]:
         )
     if found.findings:
         lines.append(
-            f"  s3://{places.intermediate}/runs/: will be emptied, since it holds only temporary objects"
+            f"  s3://{places.intermediate}/: runs/ and snapshots/ will be emptied; they derive from the rest"
         )
         lines += [
             f"  Run {run_key} has not ended. If it is in progress, wait for its end: it will store nothing "

@@ -52,7 +52,7 @@ MUTATIONS = {
         f"{GLUE_TESTS}/test_glue_script_job.py::test_listen_of_own_and_of_another_batch_is_not_new",
         "assert (3, 3, 3) == (2, 1, 3)",
     ),
-    "a snapshot is of the day's present history": Mutation(
+    "a snapshot belongs to the day's present history": Mutation(
         (4, 5, 13),
         GLUE_SCRIPT,
         "self._catalog, sorted(history_sizes.items())",
@@ -61,7 +61,7 @@ MUTATIONS = {
         "::test_changed_history_makes_the_day_be_computed_from_all_its_listens[gain_a_file]",
         "assert '2024-06-25' == 'none'",
     ),
-    "a snapshot is of the catalog's present genres": Mutation(
+    "a snapshot belongs to the catalog's present genres": Mutation(
         (20,),
         GLUE_SCRIPT,
         "[SNAPSHOT_FORMAT, self._catalog, sorted",
@@ -73,8 +73,8 @@ MUTATIONS = {
     "a listen counts once beside a snapshot": Mutation(
         (5, 6),
         GLUE_SCRIPT,
-        'listens.where(is_added() | ~F.col("listen_date").isin(*used)) if used else listens',
-        "listens",
+        'uncounted = listens.where(is_added() | ~F.col("listen_date").isin(*used)) if used else listens',
+        "uncounted = listens",
         f"{GLUE_TESTS}/test_glue_script_snapshots.py::test_random_batches_agree_with_the_oracle",
         "listen_count",
     ),

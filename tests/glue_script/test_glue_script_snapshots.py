@@ -16,6 +16,7 @@ from glue_job_support import LISTENS, JobFolder, at, listen, write_parquet
 from pyspark.sql import SparkSession
 
 from glue_script import glue_script
+from helpers.run.glue_output import history_copies
 from tests.kpi_oracle import Listen, Song, User, kpi_items
 
 DAY, NEXT_DAY = "2024-06-25", "2024-06-26"
@@ -29,6 +30,8 @@ NOON = [listen(f"u{n % 23}", f"t{n * 7 % 210}", f"{DAY} 12:{n % 60:02}:00") for 
 @pytest.fixture(autouse=True)
 def every_day_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(glue_script, "SNAPSHOT_BYTES", 0)
+    # A snapshot of few listens is larger than their history.
+    monkeypatch.setattr(glue_script, "SHARE_READ_WITH_SNAPSHOT", 100)
     monkeypatch.setattr(glue_script, "PARTITION_BYTES", 4_000)
 
 
@@ -184,13 +187,80 @@ def test_changed_history_makes_the_day_be_computed_from_all_its_listens(
     assert morning.items() == kpi_items([*history, *NOON], SONGS, USERS)
 
 
+@pytest.mark.parametrize("pattern", ["tracks/*/*.parquet", "users/*/*.parquet"])
 def test_snapshot_without_one_of_its_files_is_none(
-    morning: JobFolder, capsys: pytest.CaptureFixture[str]
+    morning: JobFolder, capsys: pytest.CaptureFixture[str], pattern: str
 ) -> None:
-    next(morning.snapshots.rglob("users/*/*.parquet")).unlink()
+    next(morning.snapshots.rglob(pattern)).unlink()
     run_batch(morning, "noon", NOON)
     assert days_with_a_snapshot(capsys) == "none"
     assert morning.items() == kpi_items([*MORNING, *NOON], SONGS, USERS)
+
+
+@pytest.mark.parametrize("pattern", ["tracks/*/*.parquet", "users/*/*.parquet"])
+def test_snapshot_that_loses_a_file_after_it_was_found_fails_the_job_and_its_retry_does_without(
+    morning: JobFolder, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    def read_listens(*arguments: Any) -> Any:
+        next(morning.snapshots.rglob(pattern)).unlink()
+        return unchanged(*arguments)
+
+    unchanged = glue_script.read_listens
+    with monkeypatch.context() as patched:
+        patched.setattr(glue_script, "read_listens", read_listens)
+        with pytest.raises(Exception, match=r"\.parquet"):
+            run_batch(morning, "noon", NOON)
+
+    run_batch(morning, "noon", NOON)
+
+    assert morning.items() == kpi_items([*MORNING, *NOON], SONGS, USERS)
+
+
+def test_damaged_snapshot_is_none_and_is_replaced(
+    morning: JobFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [file] = morning.snapshots.rglob("*.json")
+    file.write_text(file.read_text()[:50])
+    file.with_name(f".{file.name}.crc").unlink()
+    run_batch(morning, "noon", NOON)
+    assert days_with_a_snapshot(capsys) == "none"
+    evening = [listen("u1", "t1", f"{DAY} 20:00:00")]
+    run_batch(morning, "evening", evening)
+    assert days_with_a_snapshot(capsys) == DAY
+    assert morning.items() == kpi_items([*MORNING, *NOON, *evening], SONGS, USERS)
+
+
+def test_only_the_present_snapshot_and_the_one_before_are_kept(morning: JobFolder) -> None:
+    for hour in range(12, 15):
+        run_batch(morning, f"batch-{hour}", [listen("u1", "t1", f"{DAY} {hour}:00:00")])
+    assert len(list(morning.snapshots.rglob("*.json"))) == 2
+    assert len(list(morning.snapshots.glob("tables/*/users/day=*"))) == 2
+    assert len(list(morning.snapshots.glob("tables/*/tracks/day=*"))) == 2
+
+
+def test_batch_that_spans_most_of_the_day_reads_its_history_instead_of_the_snapshot(
+    morning: JobFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(glue_script, "SHARE_READ_WITH_SNAPSHOT", 0.5)
+    listens = [listen("u1", "t1", f"{DAY} {time}") for time in ("00:00:01", "23:59:59")]
+    run_batch(morning, "late", listens)
+    assert days_with_a_snapshot(capsys) == "none"
+    assert morning.items() == kpi_items([*MORNING, *listens], SONGS, USERS)
+
+
+def test_files_that_spark_ignores_are_none_of_the_history(
+    morning: JobFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("_x.parquet", ".x.parquet"):
+        (morning.history / f"listen_date={DAY}" / name).write_text("not Parquet")
+    run_batch(morning, "noon", NOON)
+    assert days_with_a_snapshot(capsys) == DAY
+    assert morning.items() == kpi_items([*MORNING, *NOON], SONGS, USERS)
+
+
+def test_added_listens_have_the_names_under_which_the_pipeline_stores_them(morning: JobFolder) -> None:
+    names = {path.relative_to(morning.history).as_posix() for path in morning.history.rglob("*.parquet")}
+    assert {f"listens/{name}" for name in names} == set(history_copies(morning.summary()).values())
 
 
 def test_job_that_fails_leaves_no_snapshot(job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,18 +287,16 @@ def test_output_that_never_reached_the_history_has_no_effect(
     assert morning.items() == kpi_items([*MORNING, *evening], SONGS, USERS)
 
 
-def test_reprocessed_day_is_computed_from_all_its_listens_and_gets_a_new_snapshot(
+def test_reprocessed_day_is_computed_from_all_its_listens_and_leaves_no_snapshot(
     morning: JobFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    songs = [song._replace(track_genre="one genre") for song in SONGS]
-    morning.write_input(songs=songs, users=USERS)
+    before = sorted(morning.snapshots.rglob("*"))
+    songs = [song._replace(track_genre="x") for song in SONGS]
+    morning.write_input(NOON[:1], songs=songs, users=USERS)
     morning.run("reprocess", DAY)
     assert days_with_a_snapshot(capsys) == "none"
-    assert morning.items() == kpi_items(MORNING, songs, USERS)
-
-    run_batch(morning, "noon", NOON, songs=songs)
-    assert days_with_a_snapshot(capsys) == DAY
-    assert morning.items() == kpi_items([*MORNING, *NOON], songs, USERS)
+    assert morning.items() == kpi_items([*MORNING, NOON[0]], songs, USERS)
+    assert sorted(morning.snapshots.rglob("*")) == before
 
 
 def test_history_that_changes_between_its_two_listings_fails_the_job(

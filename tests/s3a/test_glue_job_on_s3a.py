@@ -21,6 +21,7 @@ MakeJob = Callable[[dict[str, str]], S3aJobFolder]
 DAY, NEXT_DAY = "2024-06-25", "2024-06-26"
 A, B, C = (listen("u1", "t1", f"{DAY} 12:00:0{second}") for second in range(3))
 D = listen("u2", "t2", f"{NEXT_DAY} 12:00:00")
+E = listen("u2", "t2", f"{DAY} 12:00:09")
 SONGS = [Song("t1", "Song 1", "Artist 1", "pop", 60_300), Song("t2", None, "Çelik; Ω", "rock", None)]
 USERS = [User("u1", "Ireland"), User("u3", None)]
 BATCH, LATE_BATCH = "first-0a1b2c3d", "late-4e5f6a7b"
@@ -92,8 +93,14 @@ def every_day_is_large(s3a_aws: S3aAws) -> Iterator[None]:
     """Let the job keep a snapshot of every day."""
     bucket, s3 = s3a_aws.deployment.resources.intermediate_bucket, s3a_aws.deployment.resources.s3
     script = s3.get_object(Bucket=bucket, Key=SCRIPT_KEY)["Body"].read()
-    changed, changes = re.subn(rb"(?m)^SNAPSHOT_BYTES = .*$", b"SNAPSHOT_BYTES = 0", script)
-    assert changes == 1
+    # A snapshot of few listens is larger than their history.
+    limits = {b"SNAPSHOT_BYTES": b"0", b"SHARE_READ_WITH_SNAPSHOT": b"100"}
+    changed, changes = re.subn(
+        rb"(?m)^(SNAPSHOT_BYTES|SHARE_READ_WITH_SNAPSHOT) = .*$",
+        lambda found: found[1] + b" = " + limits[found[1]],
+        script,
+    )
+    assert changes == len(limits)
     s3.put_object(Bucket=bucket, Key=SCRIPT_KEY, Body=changed)
     yield
     s3.put_object(Bucket=bucket, Key=SCRIPT_KEY, Body=script)
@@ -115,6 +122,14 @@ def test_large_day_continues_from_its_snapshot(make_job: MakeJob, committer: dic
 
     assert job.items() == kpi_items([A, B, C], SONGS, USERS)
     assert job.added() == [C]
+
+    job.keep_added(LATE_BATCH)
+    job.write_input([E], songs=SONGS, users=USERS)
+    job.run("last-8c9d0e1f")
+
+    assert job.items() == kpi_items([A, B, C, E], SONGS, USERS)
+    # The snapshot of the first batch is gone.
+    assert len([key for key in job.aws.keys("snapshots/") if key.endswith(".json")]) == 2
     keys = [key for request in job.requests for key in request["keys"] if request["operation"] == "GetObject"]
     assert any(re.fullmatch(r"snapshots/tables/.*/users/.*\.parquet", key) for key in keys)
 
