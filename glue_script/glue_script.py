@@ -7,14 +7,14 @@ The algorithm, as carried out by `run`:
 3. Remove duplicates: a listen is one user, one track, one instant.
 4. Write the input listens that are missing from the history, the *added* ones. The pipeline stores them
    there.
-5. Add up each day's listens per track and per user (`Totals`), and compute the KPIs from these. A track
-   counts in each of its genres, and a user once per genre and day.
+5. Count each day's listens per track and per user, and its listeners per genre (`Counts`). Compute the KPIs
+   from these. A track counts in each of its genres, and a user once per genre and day.
 6. Write the KPI items, then the summary. The summary vouches for the rest of the output.
 
 Late, repeated and replayed listens give exact results, because a day is computed from all its listens. For a
-large day the job keeps a *snapshot*: the totals as of the day's history. As long as the history is the same,
-the next batch needs only the added listens in step 5. In step 2, it needs only the history of its own span of
-time, because a repeated listen has the same instant.
+large day the job keeps a *snapshot*: `Totals` as of the day's history, which give the counts. As long as the
+history is the same, the next batch needs only the added listens in step 5. In step 2, it needs only the
+history of its own span of time, because a repeated listen has the same instant.
 The cost grows with the number of days touched, not with the size of the history.
 
 Glossary: a *batch* is the run's input. The *history* holds all accepted listens, in files named
@@ -80,18 +80,6 @@ USERS_SCHEMA = StructType().add("row_id", "long").add("user_id", "string").add("
 IN_INPUT, IN_OWN_HISTORY, IN_OTHER_HISTORY = 1, 2, 4
 
 SECONDS_PER_DAY = 86_400
-
-TRACK_TOTALS_SCHEMA = (
-    StructType().add("listen_date", "date").add("track_id", "string").add("listen_count", "long")
-)
-USER_TOTALS_SCHEMA = (
-    StructType()
-    .add("listen_date", "date")
-    .add("user_id", "string")
-    .add("word", "integer")
-    .add("genres", "long")
-    .add("listen_count", "long")
-)
 
 
 # --- Listens --------------------------------------------------------------------------------------
@@ -489,7 +477,7 @@ def find_objects(source: Folder, names: Sequence[str]) -> InputTable:
     return InputTable([source.uri(name) for name in names], sum(sizes[name] for name in names))
 
 
-def read_parquet(spark: SparkSession, schema: StructType, uris: Sequence[str]) -> DataFrame:
+def read_parquet(spark: SparkSession, schema: StructType | str, uris: Sequence[str]) -> DataFrame:
     """Read exactly these files; the schema is explicit because several writers produced them."""
     if not uris:
         return spark.createDataFrame([], schema)
@@ -592,9 +580,14 @@ SNAPSHOT_FORMAT = 1
 # A day has a snapshot from this size on, in bytes of Parquet. A smaller day is read faster than a snapshot is
 # read and written.
 SNAPSHOT_BYTES = 64 * 1024 * 1024
-# A snapshot is used if at most this share of the day's bytes is read with it.
+# A snapshot is used if at most this share of the day's bytes is read with it. With a batch that spans most of
+# the day, it saves nothing.
 SHARE_READ_WITH_SNAPSHOT = 0.5
-TOTALS_SCHEMAS = {"tracks": TRACK_TOTALS_SCHEMA, "users": USER_TOTALS_SCHEMA}
+# The columns of the tables, as Spark's types.
+TOTALS_SCHEMAS = {
+    "tracks": "listen_date date, track_id string, listen_count long",
+    "users": "listen_date date, user_id string, word int, genres long, listen_count long",
+}
 
 
 @dataclass
@@ -635,6 +628,18 @@ class Snapshots:
         snapshot = self._load(self._name(day, history_sizes))
         return snapshot if snapshot and self._sizes(snapshot.folders) == snapshot.files else None
 
+    def find_useful(
+        self, history_sizes: Mapping[str, Mapping[str, int]], time_ranges: Mapping[str, TimeRange]
+    ) -> dict[str, Snapshot]:
+        """Return the snapshots of these days, by day, with which little of the day is left to read."""
+        useful = {}
+        for day, sizes in history_sizes.items():
+            size = sum(sizes.values())
+            snapshot = self.find(day, sizes)
+            if snapshot and snapshot.size_to_read(time_ranges[day], size) <= size * SHARE_READ_WITH_SNAPSHOT:
+                useful[day] = snapshot
+        return useful
+
     def read(
         self, spark: SparkSession, snapshots: Iterable[Snapshot], parts: Mapping[str, Sequence[int]]
     ) -> Totals:
@@ -647,10 +652,11 @@ class Snapshots:
         return Totals(tables["tracks"], tables["users"].transform(with_part, parts))
 
     def write_tables(self, totals: Totals, days: Sequence[str]) -> str:
-        """Write the totals of these days, if there are any, to a new folder; return its name."""
+        """Write the totals of these days to a new folder; return its name."""
         folder = f"tables/{uuid.uuid4()}"
-        for table, rows in (("tracks", totals.tracks), ("users", totals.users)) if days else ():
-            of_days = rows.where(F.col("listen_date").isin(*days)).select(*TOTALS_SCHEMAS[table].names)
+        # A part is one of this run only.
+        for table, rows in (("tracks", totals.tracks), ("users", totals.users.drop("part"))):
+            of_days = rows.where(F.col("listen_date").isin(*days))
             writer = of_days.withColumn("day", F.col("listen_date")).write.partitionBy("day")
             writer.parquet(self._folder.uri(f"{folder}/{table}"))
         return folder
@@ -851,10 +857,10 @@ def count_rows(listens: DataFrame) -> tuple[dict[str, int], dict[str, TimeRange]
     instant = F.unix_micros("listen_time")
     by_day = listens.transform(with_listen_date).groupBy("listen_date")
     rows = by_day.agg(F.count("*"), F.min(instant), F.max(instant)).collect()
-    days = {str(day): (count, (first, last)) for day, count, first, last in rows}
-    if "None" in days:
-        raise ValueError(f"{days['None'][0]} input rows have no listen_time: they belong to no day")
-    return {day: count for day, (count, _) in days.items()}, {day: times for day, (_, times) in days.items()}
+    counts = {str(day): count for day, count, _, _ in rows}
+    if "None" in counts:
+        raise ValueError(f"{counts['None']} input rows have no listen_time: they belong to no day")
+    return counts, {str(day): (first, last) for day, _, first, last in rows}
 
 
 def read_listens(
@@ -1008,13 +1014,10 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
         days_of_history = [day for day, size in stored_sizes.items() if size]
         sizes = day_sizes(rows_read, tables["listens"].size, stored_sizes)
         large_days = [day for day in days if sizes[day] > SNAPSHOT_BYTES and day not in args.REPROCESS_DATES]
-        used, to_read = {}, dict[str, float](stored_sizes)
-        for day in large_days:
-            if snapshot := snapshots.find(day, history_sizes[day]):
-                size = snapshot.size_to_read(time_ranges[day], stored_sizes[day])
-                # With a batch that spans most of the day, a snapshot saves nothing.
-                if size <= stored_sizes[day] * SHARE_READ_WITH_SNAPSHOT:
-                    used[day], to_read[day] = snapshot, size
+        used = snapshots.find_useful({day: history_sizes[day] for day in large_days}, time_ranges)
+        to_read = stored_sizes | {
+            day: snapshot.size_to_read(time_ranges[day], stored_sizes[day]) for day, snapshot in used.items()
+        }
         parts = plan_parts(day_sizes(rows_read, tables["listens"].size, to_read))
         partitions = parts[days[-1]].stop
         spark.conf.set("spark.sql.shuffle.partitions", partitions)
@@ -1047,15 +1050,21 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
             for table in (totals.tracks, totals.users):
                 table.persist()
             kpi_counts = count_totals(totals, genres)
-            tables_written = pool.submit(snapshots.write_tables, totals, changed_days)
+            if changed_days:
+                tables_written = pool.submit(snapshots.write_tables, totals, changed_days)
         else:
             kpi_counts = count_listens(listens, songs)
         items = compute_kpis(kpi_counts, songs, users)
         output.write_text("kpis/items.json", "".join(map(to_json, items)))
         written.result()
+        objects = list_output(output, days)
         for day in changed_days:
-            added_sizes = output.sizes(f"listens/listen_date={day}/*.parquet")
-            own_sizes = {f"{args.BATCH_ID}__{name}": size for name, size in added_sizes.items()}
+            folder = f"listens/listen_date={day}/"
+            own_sizes = {
+                name.replace(folder, f"{args.BATCH_ID}__"): size
+                for name, size in objects.items()
+                if name.startswith(folder)
+            }
             snapshots.publish(
                 day=day,
                 history_sizes=history_sizes[day] | own_sizes,
@@ -1072,7 +1081,7 @@ def run(spark: SparkSession, args: argparse.Namespace) -> None:
         "computed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **sums,
         "days": day_summaries,
-        "objects": list_output(output, days),
+        "objects": objects,
     }
     output.write_text(SUMMARY, json.dumps(summary))
     print(f"{sums['new']} listens new, {sums['repeated']} repeated", flush=True)
